@@ -1,0 +1,130 @@
+"""What is kept of a run: its state, to go on from exactly; its weights, to use. Both as safetensors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from hotlap.errors import UserError
+from hotlap.files import write_atomic
+from hotlap.spec import DataSpec
+
+STATE = Path("state") / "state.safetensors"
+MODEL = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A training state read back: its tensors (on the CPU) and where the run stood."""
+
+    tensors: dict[str, Tensor]
+    step: int
+    seed: int
+    seconds: dict[str, float]
+    history: list[dict[str, Any]]
+
+
+def save_state(
+    folder: Path,
+    tensors: dict[str, Tensor],
+    step: int,
+    seed: int,
+    seconds: dict[str, float],
+    history: list[Any],
+) -> None:
+    """Write the state into a run's folder; the one before it stays until the new one is on the disk.
+
+    Raises:
+        UserError: if it cannot be written; the state before it is then still there.
+    """
+    facts = {"step": step, "seed": seed, "seconds": seconds, "history": history}
+    write_atomic(folder / STATE, pack(tensors, {"run": json.dumps(facts)}))
+
+
+def load_state(folder: Path) -> Saved:
+    """The state in a run's folder.
+
+    Raises:
+        UserError: if there is none, or it does not read.
+    """
+    path = folder / STATE
+    if not path.is_file():
+        raise UserError(f"{folder}: no state to resume from; give the folder of a run that was interrupted")
+    tensors, metadata = read(path)
+    try:
+        facts = json.loads(metadata["run"])
+        return Saved(tensors, facts["step"], facts["seed"], facts["seconds"], facts["history"])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path}: not a training state ({error}); start the run again") from None
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """Weights to use, with all that is needed to use them."""
+
+    tensors: dict[str, Tensor]
+    recipe: str
+    spec: DataSpec
+
+
+def save_model(path: Path, tensors: dict[str, Tensor], recipe: str, spec: DataSpec) -> None:
+    """Write weights with the resolved recipe and the data's description inside the same file.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    write_atomic(path, pack(tensors, {"recipe": recipe, "spec": json.dumps(asdict(spec))}))
+
+
+def load_model(path: Path) -> SavedModel:
+    """Weights from a file, or from a run's folder.
+
+    Raises:
+        UserError: if there are none, or the file is not one of ours.
+    """
+    file = path / MODEL if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"{path}: no {MODEL} there; give the folder of a finished run")
+    tensors, metadata = read(file)
+    try:
+        raw = json.loads(metadata["spec"])
+        spec = DataSpec(
+            shape=tuple(raw["shape"]),
+            class_names=tuple(raw["class_names"]),
+            train_count=raw["train_count"],
+            test_count=raw["test_count"],
+            mean=tuple(raw["mean"]),
+            std=tuple(raw["std"]),
+        )
+        return SavedModel(tensors, metadata["recipe"], spec)
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{file}: not weights saved by hotlap ({error} is missing); give a run's folder"
+        ) from None
+
+
+def pack(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    ready = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+    data: bytes = save(ready, metadata)
+    return data
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises:
+        UserError: if it is truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as f:
+            return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path}: does not read ({error}); it is damaged, use another or train again"
+        ) from None

@@ -1,0 +1,69 @@
+"""`hotlap data`: list, get, check."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from hotlap.cli.main import DONE, common
+from hotlap.cli.output import Output
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="data sets, and whether they are on this machine")
+    get = actions.add_parser(
+        "get", help="find or download a data set, verify it and pack it for the next start"
+    )
+    check = actions.add_parser("check", help="verify a data set where it lies, and its cache")
+    for action in (get, check):
+        action.add_argument("source", help="cifar10, cifar100, patterns, patterns:TRAIN,TEST")
+    for action in (listing, get, check):
+        action.add_argument("--data-dir", type=Path, metavar="DIR", help="where to look")
+        common(action)
+
+
+def run(args: argparse.Namespace) -> int:
+    from hotlap import data
+
+    out = Output(args.json)
+    if args.action == "list":
+        infos = data.available(data_dir=args.data_dir)
+        out.columns([(i.name, f"{i.description}; {'' if i.found else 'not here: '}{i.where}") for i in infos])
+        out.result({"sources": [asdict(i) for i in infos]})
+        return DONE
+    if args.action == "get":
+        packed = data.get(args.source, data_dir=args.data_dir, notify=out.note)
+        out.say(f"{args.source} is ready: packed in {packed}")
+        out.result({"source": args.source, "packed": str(packed)})
+        return DONE
+    report = data.check(args.source, data_dir=args.data_dir, notify=out.note)
+    out.columns(
+        [
+            ("source", f"{report.origin} ({report.layout})"),
+            ("images", f"{report.train_count:,} train, {report.test_count:,} test, all read"),
+            ("per class", f"{spread(report.train_per_class)} train, {spread(report.test_per_class)} test"),
+            ("classes", ", ".join(report.class_names)),
+            ("mean, sd", f"{rounded(report.mean)}, {rounded(report.std)} (of 255)"),
+            (
+                "checksum",
+                {True: "the official one", False: "not the official one", None: "none to compare"}[
+                    report.official
+                ],
+            ),
+            ("cache", f"{report.cache}: {report.cache_state}"),
+            ("verdict", "sound" if report.ok else "sound, but the cache will be made again on the next use"),
+        ]
+    )
+    out.result({**asdict(report), "cache": str(report.cache)})
+    return DONE
+
+
+def spread(counts: tuple[int, ...]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def rounded(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{v:.2f}" for v in values) + ")"

@@ -1,0 +1,84 @@
+"""`hotlap doctor`: the machine, what it measures, what will be used and why."""
+
+from __future__ import annotations
+
+import argparse
+
+from hotlap.cli.main import DONE, common
+from hotlap.cli.output import Output
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--measure", action="store_true", help="measure this machine again")
+    parser.add_argument(
+        "--compiled", action="store_true", help="with --measure: also torch.compile (up to a minute)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from hotlap import data
+
+    out = Output(args.json)
+    sources = data.available()
+
+    import torch
+
+    from hotlap import machine
+    from hotlap.numerics import Numerics
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = machine.pick_device("auto")
+    allocator = machine.tune_allocator() if device.type == "cpu" else "CUDA's caching allocator"
+    choices = machine.measured_choices(again=args.measure, compiled=args.compiled)
+    engine = machine.resolve(Numerics(), device)
+    facts = machine.machine_facts()
+    out.say("machine")
+    out.columns([(k, ", ".join(v) if isinstance(v, list) else str(v)) for k, v in facts.items()], indent="  ")
+    out.say("\nmeasured on the CPU: one small training step (two convolutions, norms, activations, a pool)")
+    best = min(choices.values())
+    rows = [("precision", "layout", "compiled", "ms", "slower than the best")]
+    for (precision, layout, compiled), ms in sorted(choices.items(), key=lambda kv: kv[1]):
+        rows.append((precision, layout.replace("_", "-"), compiled, f"{ms:.1f}", f"{ms / best:.2f}x"))
+    out.columns(rows, indent="  ")
+    compiled = "on" if engine.compile else "off"
+    out.say("\nwill be used")
+    out.columns(
+        [
+            ("device", str(engine.device)),
+            (
+                "arithmetic",
+                f"{engine.precision}, {engine.memory_format.replace('_', '-')}, compile {compiled}",
+            ),
+            ("why", engine.why),
+            ("memory", allocator),
+            (
+                "change it",
+                "--device, --threads, --set numerics.precision=fp32 (.memory_format, .compile)",
+            ),
+        ],
+        indent="  ",
+    )
+    out.say("\ndata")
+    out.columns([(s.name, ("" if s.found else "not here: ") + s.where) for s in sources], indent="  ")
+    out.result(
+        {
+            "machine": facts,
+            "measured": [
+                {"precision": p, "memory_format": m, "compile": c, "ms": ms}
+                for (p, m, c), ms in choices.items()
+            ],
+            "used": {
+                "device": str(engine.device),
+                "precision": engine.precision,
+                "memory_format": engine.memory_format,
+                "compile": engine.compile,
+                "why": engine.why,
+                "allocator": allocator,
+            },
+            "data": {s.name: s.where for s in sources if s.found},
+        }
+    )
+    return DONE

@@ -1,0 +1,47 @@
+"""`hotlap eval`: a saved model's accuracy on a test set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from hotlap.cli.main import DONE, MISSED, common
+from hotlap.cli.output import Output
+from hotlap.errors import UserError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="a run's folder, or a model.safetensors")
+    parser.add_argument("--data", metavar="SRC", help="default: what the run was trained on")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR")
+    parser.add_argument("--tta", metavar="VIEWS", help="none, flip or flip_translate (default: the recipe's)")
+    parser.add_argument(
+        "--target", type=float, metavar="PCT", help="exit with status 3 if accuracy falls short"
+    )
+    parser.add_argument("--device", default="auto")
+    common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    from hotlap.predictor import evaluate_saved
+
+    out = Output(args.json)
+    data = args.data or trained_on(args.model)
+    found = evaluate_saved(args.model, data, tta=args.tta, device=args.device, data_dir=args.data_dir)
+    views = f"{found.views} view{'s' if found.views > 1 else ''} each"
+    out.say(f"{found.accuracy:.2f}% of {found.count:,} test images of {data}, {views}; loss {found.loss:.4f}")
+    out.result({"model": str(args.model), "data": data, **asdict(found)})
+    return MISSED if args.target is not None and found.accuracy < args.target else DONE
+
+
+def trained_on(model: Path) -> str:
+    """The data source of the run that a model belongs to."""
+    folder = model if model.is_dir() else model.parent
+    try:
+        return str(json.loads((folder / "environment.json").read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, KeyError):
+        if not model.exists():
+            raise UserError(f"{model}: no such run or model; check the path") from None
+        raise UserError(f"{model}: does not say what it was trained on; name it with --data") from None

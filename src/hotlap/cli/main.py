@@ -1,0 +1,124 @@
+"""`hotlap`: parse, run one verb, and turn what happens into an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from typing import Any, NoReturn
+
+from hotlap._version import __version__
+from hotlap.errors import UserError, did_you_mean
+
+VERBS = {
+    "train": "train a recipe on a data set",
+    "eval": "measure a saved model's accuracy",
+    "predict": "classify image files with a saved model",
+    "recipes": "list, show, compare and copy recipes",
+    "tricks": "list and show tricks",
+    "data": "list, get and check data sets",
+    "doctor": "this machine: what it measures, what will be used and why",
+}
+DONE, INTERNAL, BAD_INPUT, MISSED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that answers a mistake with one line, with the nearest right word."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}; see `{self.prog} --help`")
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=32, width=100)
+
+
+def build_parser() -> Parser:
+    parser = Parser(
+        prog="hotlap",
+        description="Train image classifiers to a target accuracy in the least time,"
+        " and see where every second went.",
+        epilog="Exit status: 0 done, 1 internal error, 2 bad input, 3 target missed, 130 interrupted.",
+        formatter_class=HelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"hotlap {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
+    for name, summary in VERBS.items():
+        verb = verbs.add_parser(
+            name, help=summary, description=summary.capitalize() + ".", formatter_class=HelpFormatter
+        )
+        importlib.import_module(f"hotlap.cli.{name}").arguments(verb)
+    return parser
+
+
+def common(parser: argparse.ArgumentParser) -> None:
+    """The options every verb has."""
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object on stdout, the rest on stderr"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status and never raises for what a user did."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        if words and not words[0].startswith("-") and words[0] not in VERBS:
+            raise UserError(
+                f"hotlap: no verb {words[0]!r}{did_you_mean(words[0], VERBS)}; see `hotlap --help`"
+            )
+        parser = build_parser()
+        args = parser.parse_args(words)
+        if args.verb is None:
+            parser.print_help()
+            return DONE
+        # read by torch at its first large allocation: huge pages for tensors, a few percent for nothing
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+        status: int = importlib.import_module(f"hotlap.cli.{args.verb}").run(args)
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        return fail(str(error), BAD_INPUT, debug)
+    except KeyboardInterrupt as stop:
+        resume = getattr(stop, "resume", None)
+        return fail(
+            f"interrupted; state saved, go on with: {resume}" if resume else "interrupted", INTERRUPTED, debug
+        )
+    except BrokenPipeError:  # the reader of a pipe went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        hint = "" if debug else " (--debug shows where)"
+        return fail(f"internal error: {type(error).__name__}: {error}{hint}", INTERNAL, debug)
+
+
+def fail(message: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    line = message if message.startswith("hotlap") else f"hotlap: {message}"
+    print(" ".join(line.split()), file=sys.stderr)
+    return status
+
+
+def settings_of(words: list[str]) -> dict[str, Any]:
+    """`k=v` words as a dict, values read as TOML, or as a string where they are not TOML.
+
+    Raises:
+        UserError: for a word without `=`.
+    """
+    import tomllib
+
+    out: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise UserError(f"{word!r}: give it as key=value")
+        try:
+            out[key.strip()] = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            out[key.strip()] = text
+    return out

@@ -1,0 +1,57 @@
+"""What verbs print: text for people on stdout, or one JSON object on stdout and the text on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Output:
+    """Where a verb's words go.
+
+    Args:
+        as_json: whether stdout is kept for the one JSON object.
+    """
+
+    def __init__(self, as_json: bool):
+        self.as_json = as_json
+        self.stream = sys.stderr if as_json else sys.stdout
+
+    def say(self, text: str = "") -> None:
+        print(text, file=self.stream, flush=True)
+
+    def note(self, text: str) -> None:
+        """A remark beside the result: always on stderr."""
+        print(text, file=sys.stderr, flush=True)
+
+    def result(self, value: dict[str, Any]) -> None:
+        """The JSON object, if it was asked for."""
+        if self.as_json:
+            print(json.dumps(value), flush=True)
+
+    def columns(self, rows: Iterable[Sequence[str]], indent: str = "") -> None:
+        """Rows in aligned columns, the last one wrapped to the terminal."""
+        table = [tuple(map(str, row)) for row in rows]
+        if not table:
+            return
+        import shutil
+        import textwrap
+
+        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]) - 1)]
+        room = shutil.get_terminal_size((100, 24)).columns - sum(widths) - 2 * len(widths) - len(indent)
+        for row in table:
+            head = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
+            lines = textwrap.wrap(row[-1], max(room, 30)) or [""]
+            self.say(f"{indent}{head}{lines[0]}".rstrip())
+            for line in lines[1:]:
+                self.say(" " * (len(indent) + len(head)) + line)
+
+    def console(self) -> Console:
+        from rich.console import Console
+
+        return Console(file=self.stream, highlight=False)

@@ -1,0 +1,129 @@
+"""`hotlap train`: a recipe, a data set, a run's folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hotlap.cli.main import DONE, MISSED, common, settings_of
+from hotlap.cli.output import Output
+from hotlap.errors import UserError
+
+if TYPE_CHECKING:
+    from hotlap.recipe import Recipe
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "recipe", nargs="?", default="demo", help="a recipe's name or a TOML file (default: demo)"
+    )
+    parser.add_argument("--data", metavar="SRC", help="cifar10, cifar100, patterns, patterns:TRAIN,TEST")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data set lies")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=float, metavar="E", help="run the recipe over this many epochs")
+    parser.add_argument(
+        "--with", dest="with_", action="append", default=[], metavar="TRICK[:k=v,...]", help="add a trick"
+    )
+    parser.add_argument("--without", action="append", default=[], metavar="TRICK", help="leave a trick out")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a value of the plan"
+    )
+    parser.add_argument(
+        "--target", type=float, metavar="PCT", help="exit with status 3 if accuracy falls short"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: one under runs/)")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted run")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    parser.add_argument(
+        "--eval-every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="epochs between evaluations; 0: at the end only",
+    )
+    parser.add_argument(
+        "--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds between saved states"
+    )
+    common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    check(args)
+    recipe = None if args.resume else compose(args)
+    from hotlap.cli.progress import TerminalReporter  # everything from here on imports torch
+    from hotlap.report.curve import save_curve
+    from hotlap.run import Run, default_folder, reopen
+
+    out = Output(args.json)
+    if recipe is None:
+        this = reopen(args.resume)
+    else:
+        data = args.data or recipe.data
+        folder = args.out or default_folder(recipe.name, data, args.seed)
+        this = Run(recipe, data, args.seed, folder, args.device, args.data_dir, args.threads)
+    with TerminalReporter(out) as reporter:
+        result = this.go(
+            reporter,
+            resume=args.resume is not None,
+            eval_every=args.eval_every,
+            checkpoint_s=args.checkpoint_every,
+        )
+    curve = save_curve(result.summary, result.history, result.folder / "curve.png")
+    met = result.accuracy >= result.target
+    out.say()
+    out.say(
+        f"{result.recipe} on {result.data}: {result.accuracy:.2f}% on {result.spec.test_count:,} test images"
+        f" ({result.summary['views']} view{'s' if result.summary['views'] > 1 else ''} each),"
+        f" target {result.target:g}% {'met' if met else 'missed'}"
+    )
+    clocks = result.clocks
+    out.say(
+        f"seconds: train {clocks['train']:.1f}, eval {clocks['eval']:.1f} (cold {clocks['cold']:.1f},"
+        f" load {clocks['load']:.1f}, compile {clocks['compile']:.1f}, watch {clocks['watch']:.1f})"
+    )
+    out.say(f"run:   {result.folder}")
+    if curve:
+        out.say(f"curve: {curve}")
+    out.result({**result.summary, "folder": str(result.folder), "curve": str(curve) if curve else None})
+    return MISSED if args.target is not None and result.accuracy < args.target else DONE
+
+
+def check(args: argparse.Namespace) -> None:
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed}: give 0 or more")
+    if args.target is not None and not 0 < args.target <= 100:
+        raise UserError(f"--target {args.target:g}: give a percentage above 0, up to 100")
+    if args.threads is not None and args.threads < 1:
+        raise UserError(f"--threads {args.threads}: give 1 or more")
+    if args.resume:
+        changed = [
+            w for w in ("data", "data_dir", "epochs", "out", "threads") if getattr(args, w) is not None
+        ]
+        changed += [w for w in ("with_", "without", "set") if getattr(args, w)]
+        if changed:
+            word = changed[0].rstrip("_").replace("_", "-")
+            raise UserError(f"--resume goes on with the run's own recipe and data; leave out --{word}")
+
+
+def compose(args: argparse.Namespace) -> Recipe:
+    """The recipe asked for, with what the command line changes."""
+    from hotlap.recipe import Set, make_trick
+    from hotlap.recipes import find
+
+    recipe = find(args.recipe)
+    tricks = []
+    for word in args.with_:
+        name, _, text = word.partition(":")
+        tricks.append(make_trick(name, settings_of([w for w in text.split(",") if w]), "--with"))
+    settings = settings_of(args.set)
+    if args.epochs is not None:
+        settings["epochs"] = args.epochs
+    if args.target is not None:
+        settings["target"] = args.target
+    if tricks or args.without or settings:
+        sets = [Set(k, v) for k, v in settings.items()]
+        recipe = recipe.then(recipe.name, *tricks, *sets, without=args.without)
+    recipe.plan()  # what is wrong in it is said now, before torch is imported
+    return recipe

@@ -1,0 +1,20 @@
+"""Data sets by name, on the host: found or downloaded, verified, and packed for the next start.
+
+Nothing here imports torch.
+"""
+
+from hotlap.data.dataset import Dataset, Split
+from hotlap.data.packed import data_spec
+from hotlap.data.sources import CheckReport, SourceInfo, available, check, get, load
+
+__all__ = [
+    "CheckReport",
+    "Dataset",
+    "SourceInfo",
+    "Split",
+    "available",
+    "check",
+    "data_spec",
+    "get",
+    "load",
+]

@@ -1,0 +1,171 @@
+"""Frozen descriptions of the networks. Data only: torch is imported when one is built.
+
+Every parameter a description builds has a *role*, which is what optimizer rules are written against:
+
+| role | what |
+|---|---|
+| `filter` | weights of convolutions, (out, in, kh, kw) |
+| `norm_weight`, `norm_bias` | per-channel scale and shift of a norm, (channels,) |
+| `stem_bias` | bias of a fixed whitening stem, (filters,) |
+| `head_weight`, `head_bias` | the classifier, (classes, features) and (classes,) |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from hotlap.nets.layers import Network
+    from hotlap.spec import DataSpec
+
+Activation = Literal["relu", "gelu", "silu", "celu"]
+Role = Literal["filter", "norm_weight", "norm_bias", "stem_bias", "head_weight", "head_bias"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Batch normalisation.
+
+    Args:
+        scale: whether the per-channel scale is learned; if not, it stays at 1.
+        momentum: the share of the newest batch in the running statistics (PyTorch's convention).
+        eps: added to the variance.
+        splits: ghost batch norm: statistics over this many parts of the batch apart. 1 is plain batch norm.
+        grouping: how the parts are taken: `strided` puts example i in part i mod splits (Page's), and
+            `contiguous` takes neighbouring examples.
+    """
+
+    scale: bool = True
+    momentum: float = 0.1
+    eps: float = 1e-5
+    splits: int = 1
+    grouping: Literal["strided", "contiguous"] = "strided"
+
+
+@dataclass(frozen=True)
+class ConvStem:
+    """A learned 3x3 convolution, norm and activation."""
+
+
+@dataclass(frozen=True)
+class WhitenStem:
+    """A fixed convolution whose filters whiten the patches of the training images.
+
+    Args:
+        kernel: patch size, pixels.
+        signs: 1 keeps each eigenvector once (Page), 2 with both signs (hlb-CIFAR10 and later).
+        bias: whether a bias is learned.
+        eps: added to the eigenvalues before the inverse root; images are in units of their own sd.
+        images: how many training images the covariance is taken from.
+        padding: zero padding, pixels.
+        pointwise: whether a learned 1x1 convolution and norm come before the first activation (Page).
+    """
+
+    kernel: int = 2
+    signs: Literal[1, 2] = 2
+    bias: bool = True
+    eps: float = 5e-4
+    images: int = 5000
+    padding: int = 0
+    pointwise: bool = False
+
+
+Stem = ConvStem | WhitenStem
+
+
+@dataclass(frozen=True)
+class AirNet:
+    """The VGG-like net of the airbench lineage: a whitened stem and three groups of convolutions.
+
+    A group is conv, 2x2 max pool, norm, activation, then `depth - 1` times conv, norm, activation; the
+    head is a global max pool and a linear layer. Source: cifar10-airbench (Jordan, 2024), after
+    hlb-CIFAR10 (Balsam, 2023).
+
+    Args:
+        widths: channels of the groups.
+        depth: convolutions a group.
+        activation: after every norm.
+        celu_alpha: only CELU reads it.
+        norm: every norm in the net.
+        stem: the first layer.
+        init: `dirac` starts the first in_channels filters of each convolution as the identity.
+        unit_head: whether the head's weights start with standard deviation 1.
+        logit_scale: multiplies the logits.
+    """
+
+    widths: tuple[int, ...] = (64, 256, 256)
+    depth: int = 2
+    activation: Activation = "gelu"
+    celu_alpha: float = 1.0
+    norm: Norm = Norm(scale=False, momentum=0.4, eps=1e-12)
+    stem: Stem = WhitenStem()
+    init: Literal["default", "dirac"] = "dirac"
+    unit_head: bool = False
+    logit_scale: float = 1 / 9
+
+    def build(self, spec: DataSpec) -> Network:
+        """An uninitialised module for images like `spec`'s; call its `reset` before use."""
+        from hotlap.nets.airnet import build
+
+        return build(self, spec)
+
+
+@dataclass(frozen=True)
+class ResNet9:
+    """Page's nine-layer net: a stem, three pooled layers of which some carry a residual, a linear head.
+
+    Source: "How to Train Your ResNet", post 4 and onwards (Page, 2018).
+
+    Args:
+        widths: channels of the stem and of layers 1, 2, 3.
+        residual: which of `layer1`, `layer2`, `layer3` end in a two-convolution residual.
+        pool: where a layer's 2x2 max pool stands: after the activation, before it, or before the norm.
+        activation, celu_alpha, norm, stem, logit_scale: as in `AirNet`.
+    """
+
+    widths: tuple[int, int, int, int] = (64, 128, 256, 512)
+    residual: tuple[str, ...] = ("layer1", "layer3")
+    pool: Literal["after_act", "before_act", "before_norm"] = "after_act"
+    activation: Activation = "relu"
+    celu_alpha: float = 1.0
+    norm: Norm = Norm()
+    stem: Stem = ConvStem()
+    logit_scale: float = 0.125
+
+    def build(self, spec: DataSpec) -> Network:
+        """An uninitialised module for images like `spec`'s; call its `reset` before use."""
+        from hotlap.nets.resnet9 import build
+
+        return build(self, spec)
+
+
+@dataclass(frozen=True)
+class ResNet18:
+    """The pre-activation ResNet-18 of the DAWNBench entry that the series starts from.
+
+    Four stages of two blocks; a block's first norm and ReLU feed both its branch and its shortcut; the
+    classifier reads the global max and the global mean side by side. Source: Ben Johnson's DAWNBench
+    entry (2018), as described in post 1.
+
+    Args:
+        widths: channels of the four stages.
+        stem_norm: whether a norm and ReLU follow the first convolution, doubling those of the first block.
+        norm: every norm in the net.
+        logit_scale: multiplies the logits.
+    """
+
+    widths: tuple[int, int, int, int] = (64, 128, 256, 256)
+    stem_norm: bool = True
+    norm: Norm = Norm()
+    logit_scale: float = 1.0
+
+    def build(self, spec: DataSpec) -> Network:
+        """An uninitialised module for images like `spec`'s; call its `reset` before use."""
+        from hotlap.nets.resnet18 import build
+
+        return build(self, spec)
+
+
+Net = AirNet | ResNet9 | ResNet18

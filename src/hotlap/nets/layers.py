@@ -1,0 +1,309 @@
+"""The layers all nets are made of.
+
+Weights are kept in float32 (or float64) and follow the dtype of the activations when they are used, so
+the precision of a run is the dtype of its input batch and nothing else. Norms compute their statistics
+in float32 whatever the activations are; the head computes in the dtype of the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hotlap.errors import UserError
+from hotlap.nets.describe import ROLES, Activation, Norm, Role, WhitenStem
+
+
+class Conv2d(nn.Module):
+    """A convolution without bias. Input (B, C_in, H, W), output (B, C_out, H', W').
+
+    Args:
+        init: `default` is PyTorch's (uniform, bound 1 / sqrt(fan_in)); `dirac` then makes the first C_in
+            filters the identity.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        init: str = "default",
+    ):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(c_out, c_in, kernel, kernel))
+        self.stride, self.init = stride, init
+        self.padding = kernel // 2 if padding is None else padding
+
+    def reset(self, generator: torch.Generator) -> None:
+        fill_uniform(self.weight, fan_in=self.weight[0].numel(), generator=generator)
+        if self.init == "dirac":
+            nn.init.dirac_(self.weight.data[: self.weight.shape[1]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight.to(x.dtype), stride=self.stride, padding=self.padding)
+
+
+class Linear(nn.Module):
+    """The classifier. Input (B, features), output (B, classes) in the weights' dtype, times `scale`.
+
+    Args:
+        unit: whether the initial weights are rescaled to standard deviation 1.
+    """
+
+    def __init__(self, features: int, classes: int, *, bias: bool, unit: bool, scale: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes, features))
+        self.bias = nn.Parameter(torch.empty(classes)) if bias else None
+        self.unit, self.scale = unit, scale
+
+    def reset(self, generator: torch.Generator) -> None:
+        fill_uniform(self.weight, fan_in=self.weight.shape[1], generator=generator)
+        if self.bias is not None:
+            fill_uniform(self.bias, fan_in=self.weight.shape[1], generator=generator)
+        if self.unit:
+            self.weight.data.div_(self.weight.data.std())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias) * self.scale
+
+
+class BatchNorm(nn.Module):
+    """Batch norm, plain or ghost. Input and output (B, C, H, W); see `Norm` for the settings."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, norm: Norm):
+        super().__init__()
+        self.norm = norm
+        self.weight = nn.Parameter(torch.empty(channels), requires_grad=norm.scale)
+        self.bias = nn.Parameter(torch.empty(channels))
+        self.register_buffer("running_mean", torch.empty(channels))
+        self.register_buffer("running_var", torch.empty(channels))
+
+    def reset(self, generator: torch.Generator) -> None:
+        self.weight.data.fill_(1)
+        self.bias.data.zero_()
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.norm
+        if self.training and n.splits > 1:
+            if x.shape[0] % n.splits:
+                raise UserError(
+                    f"ghost batch norm: a batch of {x.shape[0]} does not divide into"
+                    f" net.norm.splits = {n.splits}; set one so that it does"
+                )
+            args = (self.weight, self.bias, self.running_mean, self.running_var)
+            return GhostNorm.apply(x, *args, n.splits, n.grouping, n.momentum, n.eps)  # type: ignore[no-any-return, no-untyped-call]
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            training=self.training,
+            momentum=n.momentum,
+            eps=n.eps,
+        )
+
+
+def split_batch(x: Tensor, splits: int, grouping: str) -> list[Tensor]:
+    """Views of x (B, ...), one for each part: x[s::splits] if strided, neighbours if contiguous."""
+    if grouping == "strided":
+        return [x[s::splits] for s in range(splits)]
+    return list(x.chunk(splits))
+
+
+class GhostNorm(torch.autograd.Function):
+    """Batch norm of each part of a batch by itself, with the running statistics averaged over the parts.
+
+    One part is small enough to stay in a CPU's cache, and each goes through PyTorch's own fused kernel.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean_running: Tensor,
+        var_running: Tensor,
+        splits: int,
+        grouping: str,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        out, means, invstds = torch.empty_like(x), [], []
+        layout = memory_format_of(x)
+        for x_s, out_s in zip(
+            split_batch(x, splits, grouping), split_batch(out, splits, grouping), strict=True
+        ):
+            part = x_s.contiguous(memory_format=layout)
+            y, mean, invstd = torch.native_batch_norm(part, weight, bias, None, None, True, 0.0, eps)
+            out_s.copy_(y)
+            means.append(mean)
+            invstds.append(invstd)
+        mean, invstd = torch.stack(means), torch.stack(invstds)
+        n = x.numel() // (splits * x.shape[1])
+        var = (invstd.pow(-2) - eps) * (n / max(n - 1, 1))  # unbiased, as PyTorch keeps it
+        mean_running.lerp_(mean.mean(0).to(mean_running.dtype), momentum)
+        var_running.lerp_(var.mean(0).to(var_running.dtype), momentum)
+        ctx.save_for_backward(x, weight, mean, invstd)
+        ctx.splits, ctx.grouping, ctx.eps = splits, grouping, eps
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, invstd = ctx.saved_tensors
+        layout = memory_format_of(x)
+        dx, dw, db = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
+        parts = (split_batch(t, ctx.splits, ctx.grouping) for t in (x, grad, dx))
+        wanted = [True, ctx.needs_input_grad[1], True]
+        for s, (x_s, grad_s, dx_s) in enumerate(zip(*parts, strict=True)):
+            x_s, grad_s = (t.contiguous(memory_format=layout) for t in (x_s, grad_s))
+            dx_part, dw_part, db_part = torch.ops.aten.native_batch_norm_backward(
+                grad_s, x_s, weight, None, None, mean[s], invstd[s], True, ctx.eps, wanted
+            )
+            dx_s.copy_(dx_part)
+            db += db_part
+            if wanted[1]:
+                dw += dw_part
+        return dx, dw if wanted[1] else None, db, *[None] * 6
+
+
+class Whiten(nn.Module):
+    """A fixed convolution that whitens patches. Input (B, C, H, W), output (B, signs * C * k * k, H', W')."""
+
+    def __init__(self, channels: int, stem: WhitenStem):
+        super().__init__()
+        self.stem = stem
+        width = stem.signs * channels * stem.kernel**2
+        self.weight = nn.Parameter(
+            torch.empty(width, channels, stem.kernel, stem.kernel), requires_grad=False
+        )
+        self.bias = nn.Parameter(torch.empty(width)) if stem.bias else None
+
+    def reset(self, generator: torch.Generator) -> None:
+        if self.bias is not None:  # as PyTorch starts a convolution's bias
+            fill_uniform(self.bias, fan_in=self.weight[0].numel(), generator=generator)
+
+    def calibrate(self, images: Tensor) -> None:
+        """Set the filters from normalised images (N, C, H, W): eigenvectors of the patch covariance, each
+        over the root of its eigenvalue (plus eps), largest first."""
+        self.weight.data.copy_(whitening_filters(images, self.stem))
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.conv2d(x, self.weight.to(x.dtype), bias, padding=self.stem.padding)
+
+
+def whitening_filters(images: Tensor, stem: WhitenStem) -> Tensor:
+    """Filters (signs * C * k * k, C, k, k) that whiten the k x k patches of images (N, C, H, W)."""
+    c, k = images.shape[1], stem.kernel
+    cov = torch.zeros(c * k * k, c * k * k, dtype=images.dtype, device=images.device)
+    count = 0
+    for chunk in images.split(500):  # patches of a few images at a time: they take k * k times the memory
+        patches = F.unfold(chunk, k).transpose(1, 2).reshape(-1, c * k * k)
+        cov += patches.T @ patches
+        count += len(patches)
+    # float64: the smallest eigenvalues of an image's patches are thousands of times below the largest
+    values, vectors = torch.linalg.eigh((cov / max(count, 1)).double())
+    filters = (vectors / (values + stem.eps).clamp_min(1e-12).sqrt()).T.flip(0)
+    # an eigenvector's sign is the solver's whim: make its largest entry positive, on every machine
+    largest = filters.abs().argmax(1, keepdim=True)
+    filters = filters * filters.gather(1, largest).sign()
+    if stem.signs == 2:
+        filters = torch.cat((filters, -filters))
+    out: Tensor = filters.reshape(-1, c, k, k).to(images.dtype)
+    return out
+
+
+class Network(nn.Module):
+    """A net as the program uses it.
+
+    Args:
+        body: images (B, C, H, W) to features (B, F).
+        head: features to logits (B, classes).
+    """
+
+    def __init__(self, body: nn.Module, head: Linear):
+        super().__init__()
+        self.body, self.head = body, head
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.body(x))
+        return out
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw all parameters again, in place, from a CPU generator: the same on every device."""
+        for module in self.modules():
+            if isinstance(module, Conv2d | Linear | BatchNorm | Whiten):
+                module.reset(generator)
+
+    @property
+    def calibration_images(self) -> int:
+        """How many training images `calibrate` wants; 0 if none."""
+        return max((m.stem.images for m in self.modules() if isinstance(m, Whiten)), default=0)
+
+    def calibrate(self, images: Tensor) -> None:
+        """Set what is computed from data: images (N, C, H, W), normalised, in the weights' dtype."""
+        for module in self.modules():
+            if isinstance(module, Whiten):
+                module.calibrate(images)
+
+    def roles(self) -> dict[str, Role]:
+        """The role of each trainable parameter, by name."""
+        found: dict[str, Role] = {}
+        owner: dict[str, nn.Module] = dict(self.named_modules())
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                path, _, leaf = name.rpartition(".")
+                found[name] = role_of(owner[path], leaf)
+        return found
+
+
+def role_of(module: nn.Module, leaf: str) -> Role:
+    kinds = {Conv2d: "filter", BatchNorm: f"norm_{leaf}", Whiten: "stem_bias", Linear: f"head_{leaf}"}
+    role = kinds[type(module)]
+    assert role in ROLES, role
+    return role
+
+
+class GlobalMaxPool(nn.Module):
+    """(B, C, H, W) to (B, C): the largest value of each channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, x.shape[-2:]).flatten(1)
+
+
+def activation(name: Activation, alpha: float) -> Callable[[], nn.Module]:
+    """A maker of the named activation."""
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "relu": nn.ReLU,
+        "gelu": nn.GELU,
+        "silu": nn.SiLU,
+        "celu": lambda: nn.CELU(alpha),
+    }
+    return makers[name]
+
+
+def fill_uniform(weight: Tensor, *, fan_in: int, generator: torch.Generator) -> None:
+    """Uniform on +-1/sqrt(fan_in), in place: PyTorch's default for convolutions and linear layers."""
+    bound = 1 / math.sqrt(fan_in)
+    draw = torch.empty(weight.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
+    weight.data.copy_(draw)
+
+
+def memory_format_of(x: Tensor) -> torch.memory_format:
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if channels_last else torch.contiguous_format

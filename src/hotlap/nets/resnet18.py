@@ -1,0 +1,59 @@
+"""ResNet18's module; its description says what it is."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hotlap.nets import layers
+from hotlap.nets.describe import Norm, ResNet18
+from hotlap.spec import DataSpec
+
+
+class Block(nn.Module):
+    """A pre-activation block. Input (B, c_in, H, W), output (B, c_out, H / stride, W / stride)."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int, norm: Norm):
+        super().__init__()
+        self.norm1 = layers.BatchNorm(c_in, norm)
+        self.conv1 = layers.Conv2d(c_in, c_out, kernel=3, stride=stride)
+        self.norm2 = layers.BatchNorm(c_out, norm)
+        self.conv2 = layers.Conv2d(c_out, c_out, kernel=3)
+        self.shortcut = (
+            nn.Identity()
+            if (c_in, stride) == (c_out, 1)
+            else layers.Conv2d(c_in, c_out, kernel=1, stride=stride)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm1(x))
+        branch = self.conv2(F.relu(self.norm2(self.conv1(x))))
+        out: Tensor = self.shortcut(x) + branch
+        return out
+
+
+class MaxAndMeanPool(nn.Module):
+    """(B, C, H, W) to (B, 2 C): each channel's largest value, then each channel's mean."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((F.max_pool2d(x, x.shape[-2:]), F.avg_pool2d(x, x.shape[-2:])), dim=1).flatten(1)
+
+
+def build(net: ResNet18, spec: DataSpec) -> layers.Network:
+    """The module for `net` on images like `spec`'s."""
+    body = nn.Sequential()
+    body.add_module("conv", layers.Conv2d(spec.channels, net.widths[0], kernel=3))
+    if net.stem_norm:
+        body.add_module("norm", layers.BatchNorm(net.widths[0], net.norm))
+        body.add_module("act", nn.ReLU())
+    c_in = net.widths[0]
+    for i, c_out in enumerate(net.widths, start=1):
+        stage = nn.Sequential(
+            Block(c_in, c_out, 1 if i == 1 else 2, net.norm), Block(c_out, c_out, 1, net.norm)
+        )
+        body.add_module(f"stage{i}", stage)
+        c_in = c_out
+    body.add_module("pool", MaxAndMeanPool())
+    head = layers.Linear(2 * c_in, spec.classes, bias=True, unit=False, scale=net.logit_scale)
+    return layers.Network(body, head)

@@ -1,0 +1,58 @@
+"""Rules and averages bound to the tensors of one model and to their columns of the value table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hotlap.optim.averages import ema_update, lookahead_update
+from hotlap.optim.describe import EMA, Average, Muon, Rule
+from hotlap.optim.muon import muon_step
+from hotlap.optim.sgd import sgd_step
+
+
+@dataclass
+class Group:
+    """The parameters of one rule, their velocities, and where their values stand in the table."""
+
+    rule: Rule
+    names: list[str]
+    weights: list[Tensor]
+    velocity: list[Tensor]
+    column: int  # of lr; weight decay and momentum follow
+
+    def step(self, grads: list[Tensor], values: Tensor, dtype: torch.dtype) -> None:
+        """One step in place; `values` is this step's row of the table, `dtype` that of fast products."""
+        lr, decay, momentum = values[self.column : self.column + 3]
+        opt = self.rule.optimizer
+        if isinstance(opt, Muon):
+            muon_step(
+                self.weights,
+                grads,
+                self.velocity,
+                lr,
+                momentum,
+                iterations=opt.iterations,
+                coefficients=opt.coefficients,
+                dtype=dtype,
+            )
+        else:
+            form = opt.lr_in_velocity
+            sgd_step(self.weights, grads, self.velocity, lr, decay, momentum, lr_in_velocity=form)
+
+
+@dataclass
+class Averaged:
+    """One average: the slow tensors beside the fast ones, and where its decay stands in the table."""
+
+    average: Average
+    slow: list[Tensor]
+    fast: list[Tensor]
+    column: int
+
+    def step(self, values: Tensor) -> None:
+        """One update in place; `values` is this step's row of the table."""
+        update = ema_update if isinstance(self.average, EMA) else lookahead_update
+        update(self.slow, self.fast, values[self.column])

@@ -1,0 +1,79 @@
+"""Muon over tensor lists; see `hotlap.optim.Muon` for the maths."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def newton_schulz(x: Tensor, iterations: int, coefficients: tuple[float, float, float]) -> Tensor:
+    """Matrices (N, rows, columns), rows <= columns, to approximately orthogonal ones with the same
+    singular vectors; the singular values land in about 0.7 to 1.2. Zero rows and columns stay zero."""
+    a, b, c = coefficients
+    x = x / (torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        poly = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, poly, x, beta=a)
+    return x
+
+
+def buckets(weights: list[Tensor]) -> list[list[int]]:
+    """Indices of filters whose matrices have as many rows, once laid with rows <= columns. One bucket is
+    orthogonalised as one batch, padded with zero columns to its widest."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for i, w in enumerate(weights):
+        found[min(w.shape[0], w[0].numel())].append(i)
+    return list(found.values())
+
+
+def orthogonalise(
+    updates: list[Tensor], iterations: int, coefficients: tuple[float, float, float], dtype: torch.dtype
+) -> list[Tensor]:
+    """Each update (out, in, kh, kw) made orthogonal as a matrix (out, in * kh * kw), computed in `dtype`."""
+    out: list[Tensor] = list(updates)
+    for bucket in buckets(updates):
+        matrices = [updates[i].reshape(updates[i].shape[0], -1).to(dtype) for i in bucket]
+        flipped = [m.mT if m.shape[0] > m.shape[1] else m for m in matrices]
+        columns = max(m.shape[1] for m in flipped)
+        stack = torch.stack([F.pad(m, (0, columns - m.shape[1])) for m in flipped])
+        results = newton_schulz(stack, iterations, coefficients)
+        for i, matrix, result in zip(bucket, matrices, results, strict=True):
+            if matrix.shape[0] > matrix.shape[1]:
+                result = result[:, : matrix.shape[0]].mT
+            else:
+                result = result[:, : matrix.shape[1]]
+            out[i] = result.reshape(updates[i].shape).to(updates[i].dtype)
+    return out
+
+
+def muon_step(
+    weights: list[Tensor],
+    grads: list[Tensor],
+    velocity: list[Tensor],
+    lr: Tensor,
+    momentum: Tensor,
+    *,
+    iterations: int,
+    coefficients: tuple[float, float, float],
+    dtype: torch.dtype,
+) -> None:
+    """One step in place on `weights` and `velocity`.
+
+    Args:
+        weights, grads, velocity: filters (out, in, kh, kw) of one floating dtype.
+        lr, momentum: 0-d tensors on the weights' device, in their dtype.
+        dtype: what the Newton-Schulz products are computed in.
+    """
+    torch._foreach_mul_(velocity, momentum)
+    torch._foreach_add_(velocity, grads)
+    updates = torch._foreach_mul(velocity, momentum)
+    torch._foreach_add_(updates, grads)
+    norms = torch._foreach_norm(weights)
+    torch._foreach_mul_(weights, [w.shape[0] ** 0.5 / n for w, n in zip(weights, norms, strict=True)])
+    steps = orthogonalise(list(updates), iterations, coefficients, dtype)
+    torch._foreach_mul_(steps, lr)
+    torch._foreach_sub_(weights, steps)

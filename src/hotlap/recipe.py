@@ -1,0 +1,254 @@
+"""Recipes: a base and what is changed, resolved to a plan and to flat text, read from and written to TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hotlap.errors import UserError, did_you_mean
+from hotlap.flat import Flat, Value, convert, flatten, from_nested, render, unflatten
+from hotlap.plan import Plan, Trick, trick_name
+from hotlap.tricks import discover
+
+
+@dataclass(frozen=True)
+class Set:
+    """One value of the plan given outright: `Set("epochs", 10.0)`, by its key in the resolved text."""
+
+    key: str
+    value: Value
+
+
+Step = Trick | Set
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named way to train: a root plan and the steps that change it, in sequence.
+
+    Args:
+        name: what it is called.
+        summary: one line for lists.
+        root: the plan that the first step changes.
+        steps: tricks and settings; a trick stands in it once.
+        base: the name of the recipe this one is a diff of; none for a root.
+        data: the data set it was made for, in the words of `--data`.
+    """
+
+    name: str
+    summary: str
+    root: Plan
+    steps: tuple[Step, ...] = ()
+    base: str | None = None
+    data: str = "cifar10"
+
+    def then(
+        self,
+        name: str,
+        *steps: Step,
+        without: Iterable[str] = (),
+        summary: str = "",
+        data: str | None = None,
+        **settings: Value,
+    ) -> Recipe:
+        """The next recipe: this one without some tricks, then with further steps and settings.
+
+        A trick that is already there is replaced where it stands.
+
+        Raises:
+            UserError: if `without` names a trick that is not there, or tricks exclude each other.
+        """
+        kept = list(self.steps)
+        for word in without:
+            names = [step.name for step in kept if isinstance(step, Trick)]
+            if word not in names:
+                raise UserError(f"recipe {self.name!r} has no trick {word!r}{did_you_mean(word, names)}")
+            kept = [s for s in kept if not (isinstance(s, Trick) and s.name == word)]
+        for step in (*steps, *(Set(k, v) for k, v in settings.items())):
+            same = [i for i, s in enumerate(kept) if isinstance(step, Trick) and type(s) is type(step)]
+            if same:
+                kept[same[0]] = step
+            else:
+                kept.append(step)
+        made = Recipe(name, summary or self.summary, self.root, tuple(kept), self.name, data or self.data)
+        check_order([s for s in kept if isinstance(s, Trick)], name)
+        return made
+
+    @property
+    def tricks(self) -> tuple[Trick, ...]:
+        return tuple(step for step in self.steps if isinstance(step, Trick))
+
+    def plan(self) -> Plan:
+        """The plan this recipe comes to.
+
+        Raises:
+            UserError: from a trick that cannot apply, or a setting with an unknown key or a wrong value.
+        """
+        plan = self.root
+        for step in self.steps:
+            plan = step(plan) if isinstance(step, Trick) else apply_setting(plan, step, self.name)
+        return plan
+
+    def flat(self) -> Flat:
+        """The resolved plan by dotted key, with the recipe's name."""
+        return {"name": self.name, **flatten(self.plan())}
+
+    def text(self) -> str:
+        """The resolved plan as flat, sorted TOML; the same text always means the same training."""
+        return render(self.flat())
+
+
+def apply_setting(plan: Plan, setting: Set, where: str) -> Plan:
+    """The plan with one key of its flat text replaced."""
+    flat = flatten(plan)
+    if setting.key not in flat:
+        near = did_you_mean(setting.key, flat)
+        raise UserError(f"{where}: unknown key {setting.key!r}{near}; `hotlap recipes show` lists the keys")
+    return unflatten(Plan, {**flat, setting.key: setting.value}, where)
+
+
+def check_order(tricks: list[Trick], where: str) -> None:
+    """Whether the tricks may stand together in this sequence.
+
+    Raises:
+        UserError: naming the two that may not.
+    """
+    names = [t.name for t in tricks]
+    for i, trick in enumerate(tricks):
+        for other in trick.excludes:
+            if other in names:
+                raise UserError(f"{where}: {trick.name} excludes {other}; leave one out with --without")
+        for other in trick.after:
+            if other in names[i + 1 :]:
+                raise UserError(f"{where}: {trick.name} must come after {other}; give {other} first")
+
+
+def make_trick(name: str, arguments: Mapping[str, Any], where: str) -> Trick:
+    """The trick called `name` with its settings.
+
+    Raises:
+        UserError: an unknown trick, setting or value.
+    """
+    tricks = discover()
+    if name not in tricks:
+        raise UserError(
+            f"{where}: no trick called {name!r}{did_you_mean(name, tricks)}; see `hotlap tricks list`"
+        )
+    cls = tricks[name]
+    fields = {f.name for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key in arguments:
+        if key not in fields:
+            has = f"it has {', '.join(sorted(fields))}" if fields else "it has none"
+            raise UserError(
+                f"{where}: trick {name!r} has no setting {key!r}{did_you_mean(key, fields)}; {has}"
+            )
+    values = {k: convert(hints[k], v, f"{where}: {name}.{k}") for k, v in arguments.items()}
+    return cls(**values)
+
+
+def diff(a: Recipe, b: Recipe) -> list[str]:
+    """What changes from a to b: lines `- key = value` and `+ key = value`, in key order, names left out."""
+    old, new = (render({k: v for k, v in r.flat().items() if k != "name"}).splitlines() for r in (a, b))
+    return [line for line in difflib.ndiff(old, new) if line[0] in "+-"]
+
+
+def load(path: Path, builtin: Mapping[str, Recipe]) -> Recipe:
+    """A recipe from a TOML file: `base = "..."` and changes, or a whole resolved plan.
+
+    Raises:
+        UserError: the file is missing, is not TOML, or has an unknown key or a wrong value.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such recipe file; `hotlap recipes copy demo {path}` starts one"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not TOML: {error}; mend that line") from None
+    if "base" not in table:
+        flat = from_nested(table)
+        name, data = flat.pop("name", path.stem), flat.pop("data", "cifar10")
+        return Recipe(str(name), "", unflatten(Plan, flat, str(path)), data=str(data))
+    keys = ("base", "name", "summary", "data", "with", "without", "set")
+    for key in table:
+        if key not in keys:
+            inside = (
+                "" if key not in flatten(Plan()) and "." not in key else f"; put it under [set]: set.{key}"
+            )
+            raise UserError(f"{path}: unknown key {key!r}{inside or did_you_mean(key, keys)}")
+    base = find_builtin(str(table["base"]), builtin, str(path))
+    added = table.get("with", {})
+    if not isinstance(added, dict) or not all(isinstance(v, dict) for v in added.values()):
+        raise UserError(f"{path}: 'with' must be tables, one a trick: [with.label-smoothing]")
+    tricks = [make_trick(name, settings, str(path)) for name, settings in added.items()]
+    sets = [Set(k, v) for k, v in from_nested(table.get("set", {})).items()]
+    without = convert(tuple[str, ...], table.get("without", []), f"{path}: without")
+    made = base.then(
+        str(table.get("name", path.stem)),
+        *tricks,
+        *sets,
+        without=without,
+        summary=str(table.get("summary", "")),
+        data=table.get("data"),
+    )
+    made.plan()  # unknown keys and wrong values are refused here, with the file's name
+    return made
+
+
+def find_builtin(name: str, builtin: Mapping[str, Recipe], where: str) -> Recipe:
+    """The built-in recipe called `name`, or a UserError with the nearest one."""
+    if name not in builtin:
+        raise UserError(
+            f"{where}: no recipe called {name!r}{did_you_mean(name, builtin)}; see `hotlap recipes list`"
+        )
+    return builtin[name]
+
+
+def starter(recipe: Recipe) -> str:
+    """A TOML file that starts as `recipe` and shows every key that can be changed."""
+    lines = [
+        f"# A recipe of your own: everything is as in {recipe.name} until you change it here.",
+        f'base = "{recipe.name}"',
+        "",
+        "# without = [" + ", ".join(f'"{t.name}"' for t in recipe.tricks) + "]",
+    ]
+    for trick in recipe.tricks:
+        lines.append(f"# [with.{trick.name}]")
+        lines += [f"# {k} = {v}" for k, v in _settings(trick)]
+    lines += ["", "[set]"]
+    lines += [
+        f"# {line}" for line in render({k: v for k, v in recipe.flat().items() if k != "name"}).splitlines()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _settings(trick: Trick) -> list[tuple[str, str]]:
+    return [(f.name, repr(getattr(trick, f.name))) for f in dataclasses.fields(trick)]
+
+
+def settings_text(trick: Trick) -> str:
+    """`label-smoothing(smoothing=0.2)`"""
+    return f"{trick.name}({', '.join(f'{k}={v}' for k, v in _settings(trick))})"
+
+
+__all__ = [
+    "Recipe",
+    "Set",
+    "diff",
+    "find_builtin",
+    "load",
+    "make_trick",
+    "settings_text",
+    "starter",
+    "trick_name",
+]

@@ -1,0 +1,42 @@
+"""What a net or a trick may know of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The facts about a data set that nets and tricks are built from.
+
+    Args:
+        shape: one image as (channels, height, width), in pixels.
+        class_names: names in label order: label i is `class_names[i]`.
+        train_count: number of training images.
+        test_count: number of test images.
+        mean: per-channel mean of the training images, on the 0-255 scale.
+        std: per-channel standard deviation of the training images, on the 0-255 scale.
+    """
+
+    shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    train_count: int
+    test_count: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def channels(self) -> int:
+        return self.shape[0]
+
+    @property
+    def height(self) -> int:
+        return self.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.shape[2]
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)

@@ -1,0 +1,67 @@
+"""The resolved text of every built-in recipe, as committed. To accept a change on purpose:
+`python tests/recipes/test_golden.py`, then read the diff."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hotlap.flat import from_nested, unflatten
+from hotlap.plan import Plan
+from hotlap.recipe import diff, load, starter
+from hotlap.recipes import BUILTIN
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def path_of(name: str) -> Path:
+    return GOLDEN / (name.replace("/", "-") + ".toml")
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_resolved_text_is_as_committed(name):
+    assert path_of(name).read_text() == BUILTIN[name].text()
+
+
+def test_no_golden_text_is_left_over():
+    assert {p.name for p in GOLDEN.iterdir()} == {path_of(n).name for n in BUILTIN}
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_text_reads_back_as_the_same_plan(name):
+    flat = from_nested(tomllib.loads(BUILTIN[name].text()))
+    flat.pop("name")
+    assert unflatten(Plan, flat, "test") == BUILTIN[name].plan()
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_a_copied_recipe_is_the_same_until_edited(name, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(starter(BUILTIN[name]))
+    assert load(file, BUILTIN).plan() == BUILTIN[name].plan()
+
+
+@pytest.mark.parametrize("name", [n for n, r in BUILTIN.items() if r.base])
+def test_a_recipe_is_a_diff_of_its_base(name):
+    base = BUILTIN[BUILTIN[name].base]
+    changed = {line[2:].split(" = ")[0] for line in diff(base, BUILTIN[name])}
+    touched = [t for trick in (*BUILTIN[name].tricks, *base.tricks) for t in trick.touches]
+    settings = [s.key for r in (base, BUILTIN[name]) for s in r.steps if not hasattr(s, "touches")]
+    for key in changed:
+        assert any(key == t or key.startswith(f"{t}.") for t in (*touched, *settings)), key
+
+
+def test_diff_names_exactly_what_changes():
+    from hotlap.recipe import Set
+
+    changed = BUILTIN["muon94"].then("x", Set("epochs", 9.0))
+    assert diff(BUILTIN["muon94"], changed) == ["- epochs = 8.0", "+ epochs = 9.0"]
+
+
+if __name__ == "__main__":
+    for old in GOLDEN.iterdir():
+        old.unlink()
+    for recipe_name, recipe in BUILTIN.items():
+        path_of(recipe_name).write_text(recipe.text())
