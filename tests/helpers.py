@@ -16,7 +16,7 @@ BF16 = Engine(torch.device("cpu"), "bf16", "channels_last", False, "test")
 
 
 def noise_dataset(shape=(3, 32, 32), classes=10, train=96, test=40, seed=0) -> Dataset:
-    """Random images (C, H, W given by shape) whose class sets their brightness, so that they can be learnt."""
+    """Random images (C, H, W given by shape) whose class sets their brightness, to be learnt."""
     rng = np.random.default_rng(seed)
     c, h, w = shape
 

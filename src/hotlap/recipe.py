@@ -59,7 +59,7 @@ class Recipe:
     ) -> Recipe:
         """The next recipe: this one without some tricks, then with further steps and settings.
 
-        A trick that is already there is replaced where it stands.
+        A trick or setting that is already there is replaced where it stands.
 
         Raises:
             UserError: if `without` names a trick that is not there, or tricks exclude each other.
@@ -71,7 +71,7 @@ class Recipe:
                 raise UserError(f"recipe {self.name!r} has no trick {word!r}{did_you_mean(word, names)}")
             kept = [s for s in kept if not (isinstance(s, Trick) and s.name == word)]
         for step in (*steps, *(Set(k, v) for k, v in settings.items())):
-            same = [i for i, s in enumerate(kept) if isinstance(step, Trick) and type(s) is type(step)]
+            same = [i for i, s in enumerate(kept) if slot_of(s) == slot_of(step)]
             if same:
                 kept[same[0]] = step
             else:
@@ -102,6 +102,11 @@ class Recipe:
     def text(self) -> str:
         """The resolved plan as flat, sorted TOML; the same text always means the same training."""
         return render(self.flat())
+
+
+def slot_of(step: Step) -> str:
+    """What a later step of the same recipe replaces: the trick by its name, the setting by its key."""
+    return step.name if isinstance(step, Trick) else f"set {step.key}"
 
 
 def apply_setting(plan: Plan, setting: Set, where: str) -> Plan:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import FP64, noise_dataset, program
-from reference import muon_flat, page_flat
 
+from helpers import FP64, noise_dataset, program
 from hotlap.recipes import BUILTIN
+from reference import muon_flat, page_flat
 
 # float64 keeps about 16 digits; sums in another order and a few steps of a net cost some of them
 TOLERANCE = 1e-9

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from hotlap.recipe import Recipe
+from hotlap.recipe import Set
 from hotlap.recipes.airbench import MUON94
+from hotlap.tricks.muon import Muon
 
-DEMO: Recipe = MUON94.then(
+DEMO = MUON94.then(
     "demo",
+    Muon(lr=0.12),
+    Set("net.widths", [32, 64, 64]),
+    Set("net.logit_scale", 1 / 64),
     summary="the Muon recipe made small, for the built-in `patterns`",
     data="patterns",
-    epochs=12.0,
-    batch_size=500,
+    batch_size=250,
 )
 
 RECIPES = (DEMO,)

@@ -1,0 +1,114 @@
+"""Collect finished runs into a record: what was run, where, what each seed came to, and the statistics.
+
+    python benchmarks/record.py NAME RUN_FOLDER [RUN_FOLDER ...] [--timed RUN_FOLDER ...]
+
+Writes records/NAME/ (recipe.toml, runs.jsonl, summary.json) and records/README.md from all records. Runs
+named after --timed had the machine to themselves; only their seconds are quoted. All runs must be of one
+recipe on one data set; a run that missed its target counts like any other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+from pathlib import Path
+
+from hotlap.files import write_atomic
+
+RECORDS = Path(__file__).resolve().parent.parent / "records"
+
+
+def collect(name: str, folders: list[Path], timed: list[Path]) -> None:
+    runs = []
+    for folder in folders:
+        run = json.loads((folder / "summary.json").read_text())
+        run["history"] = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        run["machine_to_itself"] = folder in timed
+        runs.append(run)
+    recipes = {(folder / "recipe.toml").read_text() for folder in folders}
+    if len(recipes) > 1 or len({r["data"] for r in runs}) > 1:
+        raise SystemExit("these runs are of more than one recipe or data set")
+    out = RECORDS / name
+    write_atomic(out / "recipe.toml", recipes.pop().encode())
+    write_atomic(out / "runs.jsonl", "".join(json.dumps(r) + "\n" for r in runs).encode())
+    write_atomic(out / "summary.json", (json.dumps(summarise(name, runs), indent=1) + "\n").encode())
+
+
+def summarise(name: str, runs: list[dict]) -> dict:
+    accuracies = [r["accuracy"] for r in runs]
+    quiet = [r["seconds"] for r in runs if r["machine_to_itself"]]
+    target = runs[0]["target"]
+    return {
+        "name": name,
+        "recipe": runs[0]["recipe"],
+        "data": runs[0]["data"],
+        "command": f"hotlap train {runs[0]['recipe']} --data {runs[0]['data']} --seed SEED",
+        "n": len(runs),
+        "seeds": [r["seed"] for r in runs],
+        "accuracies": accuracies,
+        "mean": statistics.mean(accuracies),
+        "sd": statistics.stdev(accuracies) if len(runs) > 1 else None,
+        "standard_error": statistics.stdev(accuracies) / math.sqrt(len(runs)) if len(runs) > 1 else None,
+        "target": target,
+        "at_target": sum(a >= target for a in accuracies),
+        "views": runs[0]["views"],
+        "single_view": [r["single_view_accuracy"] for r in runs],
+        "train_s": [s["train"] for s in quiet],
+        "eval_s": [s["eval"] for s in quiet],
+        "precision": runs[0]["precision"],
+        "memory_format": runs[0]["memory_format"],
+        "machine": runs[0]["machine"],
+    }
+
+
+def index() -> str:
+    rows = []
+    for path in sorted(RECORDS.glob("*/summary.json")):
+        s = json.loads(path.read_text())
+        if "recipe" not in s:
+            continue
+        sd = "" if s["sd"] is None else f" ± {s['sd']:.2f}"
+        each = ", ".join(f"{a:.2f}" for a in s["accuracies"])
+
+        def median(values: list[float]) -> str:
+            return f"{statistics.median(values):.0f} (n={len(values)})" if values else "not timed"
+
+        features = ", ".join(f for f in s["machine"]["cpu_features"] if f in ("avx512_bf16", "amx_bf16"))
+        machine = (
+            f"{s['machine']['cores']} cores {s['machine']['cpu']} ({features}), torch {s['machine']['torch']}"
+        )
+        rows.append(
+            f"| [{s['name']}]({s['name']}/) | `{s['command']}` | {s['mean']:.2f}{sd} ({each}) |"
+            f" {s['at_target']} of {s['n']} at {s['target']:g} | {median(s['train_s'])} | {median(s['eval_s'])} |"
+            f" {s['precision']}, {s['memory_format'].replace('_', '-')}; {machine} |"
+        )
+    head = [
+        "# Records",
+        "",
+        "Made by `python benchmarks/record.py`; do not edit. Accuracies are test accuracies in percent with the",
+        "recipe's own views, every run counted; seconds are medians over the runs that had the machine to",
+        "themselves: `train` from uint8 data in memory to the final weights, `eval` the final evaluation.",
+        "",
+        "| record | command | mean ± sd (each run) | target | train s | eval s | machine |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name")
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--timed", nargs="*", type=Path, default=[])
+    args = parser.parse_args()
+    collect(args.name, args.folders, args.timed)
+    write_atomic(RECORDS / "README.md", index().encode())
+    print((RECORDS / "README.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
