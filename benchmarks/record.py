@@ -75,21 +75,25 @@ def index() -> str:
         def median(values: list[float]) -> str:
             return f"{statistics.median(values):.0f} (n={len(values)})" if values else "not timed"
 
-        features = ", ".join(f for f in s["machine"]["cpu_features"] if f in ("avx512_bf16", "amx_bf16"))
-        machine = (
-            f"{s['machine']['cores']} cores {s['machine']['cpu']} ({features}), torch {s['machine']['torch']}"
+        facts = s["machine"]
+        features = ", ".join(f for f in facts["cpu_features"] if f in ("avx512_bf16", "amx_bf16"))
+        machine = f"{facts['cores']} cores {facts['cpu']} ({features}), torch {facts['torch']}"
+        cells = (
+            f"[{s['name']}]({s['name']}/)",
+            f"`{s['command']}`",
+            f"{s['mean']:.2f}{sd} ({each})",
+            f"{s['at_target']} of {s['n']} at {s['target']:g}",
+            median(s["train_s"]),
+            median(s["eval_s"]),
+            f"{s['precision']}, {s['memory_format'].replace('_', '-')}; {machine}",
         )
-        rows.append(
-            f"| [{s['name']}]({s['name']}/) | `{s['command']}` | {s['mean']:.2f}{sd} ({each}) |"
-            f" {s['at_target']} of {s['n']} at {s['target']:g} | {median(s['train_s'])} | {median(s['eval_s'])} |"
-            f" {s['precision']}, {s['memory_format'].replace('_', '-')}; {machine} |"
-        )
+        rows.append(f"| {' | '.join(cells)} |")
     head = [
         "# Records",
         "",
-        "Made by `python benchmarks/record.py`; do not edit. Accuracies are test accuracies in percent with the",
-        "recipe's own views, every run counted; seconds are medians over the runs that had the machine to",
-        "themselves: `train` from uint8 data in memory to the final weights, `eval` the final evaluation.",
+        "Made by `python benchmarks/record.py`; do not edit. Accuracies are test accuracies in percent with",
+        "the recipe's own views, every run counted. Seconds are medians over the runs that had the machine",
+        "to themselves: `train` from uint8 data in memory to the final weights, `eval` the final evaluation.",
         "",
         "| record | command | mean ± sd (each run) | target | train s | eval s | machine |",
         "|---|---|---|---|---|---|---|",

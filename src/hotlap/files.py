@@ -55,6 +55,7 @@ def read_error(err: OSError, path: Path) -> UserError:
     return UserError(f"cannot read {path}: {why(err)}; check the file and its permissions")
 
 
+RUN_MEND = "free space there, or choose another folder"
 CACHE_MEND = "free space there, or set HOTLAP_CACHE to a folder that has it"
 
 
@@ -114,12 +115,11 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         UserError: the disk is full or the folder cannot be written; `path` is then as it was.
     """
-    mend = "free space there, or choose another folder"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as err:
-        raise write_error(err, path, mend) from err
-    write_atomically(path, [data], mend)
+        raise write_error(err, path, RUN_MEND) from err
+    write_atomically(path, [data], RUN_MEND)
 
 
 def write_atomically(path: Path, chunks: Iterable[bytes | memoryview], mend: str = CACHE_MEND) -> None:

@@ -16,14 +16,18 @@ class Diverged(UserError):
     """The loss is not a number any more."""
 
 
+def diverged(program: Program, step: int) -> Diverged:
+    """The error for a run whose loss or weights are no numbers after `step`."""
+    values = ", ".join(f"{k} = {v:.4g}" for k, v in program.knobs_at(step).items())
+    where = f"step {step} of {program.steps}: the loss is {program.losses[step].item():.4g}"
+    rule = program.groups[0].rule
+    mend = f"--set rules.{rule.name}.lr={rule.lr / 2:.4g}"
+    return Diverged(f"diverged at {where} with {values}; lower a rate, as in {mend}")
+
+
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands between two segments.
-
-    Args:
-        step: steps done.
-        end_of_epoch: whether an epoch, or the run, has just ended.
-    """
+    """Where a run stands: steps done, and whether an epoch (or the run) has just ended."""
 
     step: int
     end_of_epoch: bool
@@ -43,13 +47,9 @@ def train(
     for first, stop in program.segments(start, stride):
         with clock.measure("train"):
             program.run(first, stop)
-        losses = program.losses[first:stop]
-        if not bool(torch.isfinite(losses).all()):
-            step = first + int((~torch.isfinite(losses)).nonzero()[0])
-            values = ", ".join(f"{k} = {v:.4g}" for k, v in program.knobs_at(step).items())
-            raise Diverged(
-                f"the loss is {losses[step - first].item()} at step {step} of {program.steps}: {values}"
-            )
+        finite = torch.isfinite(program.losses[first:stop])
+        if not bool(finite.all()):
+            raise diverged(program, first + int((~finite).nonzero()[0]))
         if stop == program.steps:
             with clock.measure("train"):
                 program.finish()

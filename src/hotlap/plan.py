@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from hotlap.data.augment import Augmentation, Translate
 from hotlap.errors import UserError, did_you_mean
 from hotlap.nets import Net, ResNet9
-from hotlap.nets.describe import Role
+from hotlap.nets.describe import Role, check_net
 from hotlap.numerics import Numerics
 from hotlap.optim import SGD, Average, Lookahead, Rule
 from hotlap.schedule import Piecewise, Schedule
@@ -135,8 +135,14 @@ class Plan:
                 f"batch_size = {self.batch_size} with {spec.train_count} training images;"
                 " --set batch_size to between 1 and that"
             )
-        if not self.epochs > 0:
+        if not 0 < self.epochs < float("inf"):
             raise UserError(f"epochs = {self.epochs:g}; give a number above 0")
+        check_net(self.net, spec)
+        if self.batch_size % self.net.norm.splits:
+            raise UserError(
+                f"a batch of {self.batch_size} does not divide into net.norm.splits = {self.net.norm.splits};"
+                " set one so that it does"
+            )
         if not 0 <= self.loss.smoothing < 1:
             raise UserError(f"loss.smoothing = {self.loss.smoothing:g}; give a number from 0 to below 1")
         for op in self.augment:

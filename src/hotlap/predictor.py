@@ -20,9 +20,9 @@ from hotlap.data.dataset import Split
 from hotlap.data.device import DeviceSet
 from hotlap.errors import UserError, did_you_mean
 from hotlap.evaluate import VIEWS, Score, all_logits, score
-from hotlap.flat import from_nested, unflatten
 from hotlap.nets.layers import Network
 from hotlap.plan import Plan
+from hotlap.recipe import read_resolved
 from hotlap.spec import DataSpec
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
@@ -71,9 +71,7 @@ def open_model(path: str | Path, device: str = "auto") -> Loaded:
         UserError: if there is none, or it does not read.
     """
     saved = load_model(Path(path))
-    flat = from_nested(tomllib.loads(saved.recipe))
-    flat.pop("name", None)
-    plan = unflatten(Plan, flat, str(path))
+    plan = read_resolved(tomllib.loads(saved.recipe), str(path)).plan()
     where = machine.pick_device(device)
     if where.type == "cpu":
         machine.tune_allocator()

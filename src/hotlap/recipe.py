@@ -8,11 +8,12 @@ import tomllib
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from hotlap.errors import UserError, did_you_mean
-from hotlap.flat import Flat, Value, convert, flatten, from_nested, render, unflatten
+from hotlap.flat import Flat, Value, convert, flatten, from_nested, render, toml_value, unflatten
 from hotlap.plan import Plan, Trick, trick_name
 from hotlap.tricks import discover
 
@@ -91,13 +92,17 @@ class Recipe:
             UserError: from a trick that cannot apply, or a setting with an unknown key or a wrong value.
         """
         plan = self.root
-        for step in self.steps:
-            plan = step(plan) if isinstance(step, Trick) else apply_setting(plan, step, self.name)
+        for is_trick, steps in groupby(self.steps, key=lambda s: isinstance(s, Trick)):
+            if is_trick:
+                for trick in typing.cast(Iterable[Trick], steps):
+                    plan = trick(plan)
+            else:  # settings in a row go together: one may be wrong without the other
+                plan = apply_settings(plan, typing.cast(Iterable[Set], steps), self.name)
         return plan
 
     def flat(self) -> Flat:
-        """The resolved plan by dotted key, with the recipe's name."""
-        return {"name": self.name, **flatten(self.plan())}
+        """The resolved plan by dotted key, with the recipe's name and data set."""
+        return {"name": self.name, "data": self.data, **flatten(self.plan())}
 
     def text(self) -> str:
         """The resolved plan as flat, sorted TOML; the same text always means the same training."""
@@ -109,13 +114,15 @@ def slot_of(step: Step) -> str:
     return step.name if isinstance(step, Trick) else f"set {step.key}"
 
 
-def apply_setting(plan: Plan, setting: Set, where: str) -> Plan:
-    """The plan with one key of its flat text replaced."""
+def apply_settings(plan: Plan, settings: Iterable[Set], where: str) -> Plan:
+    """The plan with keys of its flat text replaced."""
     flat = flatten(plan)
-    if setting.key not in flat:
-        near = did_you_mean(setting.key, flat)
-        raise UserError(f"{where}: unknown key {setting.key!r}{near}; `hotlap recipes show` lists the keys")
-    return unflatten(Plan, {**flat, setting.key: setting.value}, where)
+    given = {s.key: s.value for s in settings}
+    for key in given:
+        if key not in flat:
+            near = did_you_mean(key, flat)
+            raise UserError(f"{where}: unknown key {key!r}{near}; `hotlap recipes show` lists the keys")
+    return unflatten(Plan, {**flat, **given}, where)
 
 
 def check_order(tricks: list[Trick], where: str) -> None:
@@ -160,7 +167,7 @@ def make_trick(name: str, arguments: Mapping[str, Any], where: str) -> Trick:
 
 def diff(a: Recipe, b: Recipe) -> list[str]:
     """What changes from a to b: lines `- key = value` and `+ key = value`, in key order, names left out."""
-    old, new = (render({k: v for k, v in r.flat().items() if k != "name"}).splitlines() for r in (a, b))
+    old, new = (render(flatten(r.plan())).splitlines() for r in (a, b))
     return [line for line in difflib.ndiff(old, new) if line[0] in "+-"]
 
 
@@ -181,16 +188,20 @@ def load(path: Path, builtin: Mapping[str, Recipe]) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not TOML: {error}; mend that line") from None
     if "base" not in table:
-        flat = from_nested(table)
-        name, data = flat.pop("name", path.stem), flat.pop("data", "cifar10")
-        return Recipe(str(name), "", unflatten(Plan, flat, str(path)), data=str(data))
+        if "net" not in table:  # not a resolved plan either
+            raise UserError(f"{path}: the key 'base' is missing; start with base = \"demo\"")
+        return read_resolved(table, str(path))
     keys = ("base", "name", "summary", "data", "with", "without", "set")
     for key in table:
         if key not in keys:
-            inside = (
-                "" if key not in flatten(Plan()) and "." not in key else f"; put it under [set]: set.{key}"
-            )
-            raise UserError(f"{path}: unknown key {key!r}{inside or did_you_mean(key, keys)}")
+            plan_keys = {k.partition(".")[0] for k in flatten(Plan())}
+            inside = f"; put it under [set]: set.{key}" if key in plan_keys else ""
+            near = did_you_mean(key, (*keys, *(f"set.{k}" for k in plan_keys)))
+            raise UserError(f"{path}: unknown key {key!r}{inside or near}")
+    for key in ("base", "name", "summary", "data"):
+        convert(str, table.get(key, ""), f"{path}: {key}")
+    if not isinstance(table.get("set", {}), dict):
+        raise UserError(f"{path}: 'set' must be a table of keys and values: [set]")
     base = find_builtin(str(table["base"]), builtin, str(path))
     added = table.get("with", {})
     if not isinstance(added, dict) or not all(isinstance(v, dict) for v in added.values()):
@@ -198,16 +209,24 @@ def load(path: Path, builtin: Mapping[str, Recipe]) -> Recipe:
     tricks = [make_trick(name, settings, str(path)) for name, settings in added.items()]
     sets = [Set(k, v) for k, v in from_nested(table.get("set", {})).items()]
     without = convert(tuple[str, ...], table.get("without", []), f"{path}: without")
-    made = base.then(
-        str(table.get("name", path.stem)),
-        *tricks,
-        *sets,
-        without=without,
-        summary=str(table.get("summary", "")),
-        data=table.get("data"),
-    )
-    made.plan()  # unknown keys and wrong values are refused here, with the file's name
+    name, summary = table.get("name", path.stem), table.get("summary", "")
+    try:
+        made = base.then(name, *tricks, *sets, without=without, summary=summary, data=table.get("data"))
+        made.plan()  # unknown keys and wrong values are refused here, with the file's name
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return made
+
+
+def read_resolved(table: Mapping[str, Any], where: str) -> Recipe:
+    """The recipe that a resolved text, read as TOML, describes.
+
+    Raises:
+        UserError: a missing or unknown key, or a wrong value.
+    """
+    flat = from_nested(table)
+    name, data = (str(flat.pop(key, "")) for key in ("name", "data"))
+    return Recipe(name, "", unflatten(Plan, flat, where), data=data)
 
 
 def find_builtin(name: str, builtin: Mapping[str, Recipe], where: str) -> Recipe:
@@ -231,14 +250,12 @@ def starter(recipe: Recipe) -> str:
         lines.append(f"# [with.{trick.name}]")
         lines += [f"# {k} = {v}" for k, v in _settings(trick)]
     lines += ["", "[set]"]
-    lines += [
-        f"# {line}" for line in render({k: v for k, v in recipe.flat().items() if k != "name"}).splitlines()
-    ]
+    lines += [f"# {line}" for line in render(flatten(recipe.plan())).splitlines()]
     return "\n".join(lines) + "\n"
 
 
 def _settings(trick: Trick) -> list[tuple[str, str]]:
-    return [(f.name, repr(getattr(trick, f.name))) for f in dataclasses.fields(trick)]
+    return [(f.name, toml_value(getattr(trick, f.name))) for f in dataclasses.fields(trick)]
 
 
 def settings_text(trick: Trick) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,8 +22,8 @@ from hotlap.checkpoint import MODEL, STATE, load_state, save_model, save_state
 from hotlap.clock import Clock
 from hotlap.errors import UserError
 from hotlap.evaluate import evaluate
-from hotlap.files import write_atomic
-from hotlap.loop import train
+from hotlap.files import RUN_MEND, write_atomic, write_error
+from hotlap.loop import diverged, train
 from hotlap.nets.layers import Network
 from hotlap.program import Program
 from hotlap.recipe import Recipe
@@ -102,6 +103,7 @@ class Run:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         data_dir: where to look for the data, if not in the usual places.
         threads: CPU threads; None leaves PyTorch's choice.
+        eval_every: epochs between evaluations; 0 evaluates at the end only.
     """
 
     recipe: Recipe
@@ -111,17 +113,17 @@ class Run:
     device: str = "auto"
     data_dir: Path | None = None
     threads: int | None = None
+    eval_every: int = 1
 
     @property
     def resume_line(self) -> str:
-        return f"hotlap train --resume {self.folder}"
+        return f"hotlap train --resume {shlex.quote(str(self.folder))}"
 
     def go(
         self,
         reporter: Reporter,
         *,
         resume: bool = False,
-        eval_every: int = 1,
         checkpoint_s: float = CHECKPOINT_S,
     ) -> Result:
         """Train to the end, or until a signal stops it.
@@ -131,6 +133,10 @@ class Run:
             Interrupted: after SIGINT or SIGTERM, with the state saved.
         """
         plan = self.recipe.plan()
+        if not resume and self.folder.exists() and any(self.folder.iterdir()):
+            raise UserError(
+                f"{self.folder}: is not empty; choose another --out, or resume it: {self.resume_line}"
+            )
         device = machine.pick_device(self.device)
         if self.threads:
             torch.set_num_threads(self.threads)
@@ -151,6 +157,8 @@ class Run:
             saved = load_state(self.folder)
             program.load_state(saved.tensors, saved.seed)
             start, history, self.seed = saved.step, saved.history, saved.seed
+            rows = "".join(json.dumps(row) + "\n" for row in history)  # without what came after the state
+            write_atomic(self.folder / "metrics.jsonl", rows.encode())
             for interval, seconds in saved.seconds.items():
                 clock.seconds[interval] += seconds
         else:
@@ -164,18 +172,22 @@ class Run:
                 stop = bool(requested)
                 with clock.measure("watch"):
                     if progress.end_of_epoch:
-                        history.append(self._row(program, clock, progress.step, eval_every))
+                        history.append(self._row(program, clock, progress.step))
                         reporter.row(history[-1])
                     if stop or progress.end_of_epoch or time.monotonic() - last_saved > checkpoint_s:
-                        save_state(
-                            self.folder, program.state(), progress.step, self.seed, clock.seconds, history
-                        )
+                        self._save(program, clock, progress.step, history)
                         last_saved = time.monotonic()
                 if stop:
                     raise Interrupted(self.resume_line)
         return self._finish(program, clock, history)
 
-    def _row(self, program: Program, clock: Clock, step: int, eval_every: int) -> Row:
+    def _save(self, program: Program, clock: Clock, step: int, history: list[Row]) -> None:
+        state = program.state()
+        if not all(bool(torch.isfinite(t).all()) for t in state.values()):
+            raise diverged(program, step - 1)  # the state saved before this one is good and stays
+        save_state(self.folder, state, step, self.seed, clock.seconds, history)
+
+    def _row(self, program: Program, clock: Clock, step: int) -> Row:
         spe = program.steps_per_epoch
         first = (step - 1) // spe * spe
         epoch = (step - 1) // spe + 1
@@ -188,22 +200,23 @@ class Run:
             "train_s": clock.seconds["train"],
             "images_per_s": step * program.plan.batch_size / max(clock.seconds["train"], 1e-9),
         }
-        if eval_every and (epoch % eval_every == 0 or step == program.steps):
+        if self.eval_every and (epoch % self.eval_every == 0 or step == program.steps):
             row["test_accuracy"] = evaluate(program, "none").accuracy
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as f:
-            f.write(json.dumps(row) + "\n")
+        path = self.folder / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as f:
+                f.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise write_error(error, path, RUN_MEND) from error
         return row
 
     def _write_start(self, program: Program) -> None:
-        if self.folder.exists() and any(self.folder.iterdir()):
-            raise UserError(
-                f"{self.folder}: is not empty; choose another --out, or resume it: {self.resume_line}"
-            )
         engine = program.engine
         environment = {
             "data": self.data,
             "data_dir": str(self.data_dir) if self.data_dir else None,
             "seed": self.seed,
+            "eval_every": self.eval_every,
             "device": str(engine.device),
             "precision": engine.precision,
             "memory_format": engine.memory_format,
@@ -247,7 +260,7 @@ class Run:
         save_model(self.folder / MODEL, weights, self.recipe.text(), spec)
         write_atomic(self.folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
         (self.folder / STATE).unlink(missing_ok=True)  # finished: nothing is left to resume
-        if STATE.parent.name and (self.folder / STATE.parent).is_dir():
+        with suppress(OSError):
             (self.folder / STATE.parent).rmdir()
         program.model.load_state_dict(weights)
         return Result(
@@ -285,6 +298,7 @@ def reopen(folder: Path) -> Run:
             environment["device"],
             Path(data_dir) if data_dir else None,
             environment["machine"]["threads"],
+            environment["eval_every"],
         )
     except FileNotFoundError:
         raise UserError(

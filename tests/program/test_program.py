@@ -128,7 +128,7 @@ def test_a_diverged_run_names_the_step_and_the_values():
     plan = small("muon94")
     hot = tuple(replace(r, lr=1e30) if r.name == "head" else r for r in plan.rules)
     made = program(replace(plan, rules=hot), DATA)
-    with pytest.raises(Diverged, match=r"at step \d+ of 12: .*lr\[head\] = ") as caught:
+    with pytest.raises(Diverged, match=r"at step \d+ of 12: the loss is .*lr\[head\] = ") as caught:
         finished(made, seed=0)
     assert "\n" not in str(caught.value)
 

@@ -32,7 +32,7 @@ def test_no_golden_text_is_left_over():
 @pytest.mark.parametrize("name", BUILTIN)
 def test_text_reads_back_as_the_same_plan(name):
     flat = from_nested(tomllib.loads(BUILTIN[name].text()))
-    flat.pop("name")
+    assert (flat.pop("name"), flat.pop("data")) == (name, BUILTIN[name].data)
     assert unflatten(Plan, flat, "test") == BUILTIN[name].plan()
 
 

@@ -6,6 +6,7 @@ import argparse
 
 from hotlap.cli.main import DONE, common
 from hotlap.cli.output import Output
+from hotlap.errors import UserError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from hotlap import data
 
+    if args.threads is not None and args.threads < 1:
+        raise UserError(f"--threads {args.threads}: give 1 or more")
     out = Output(args.json)
     sources = data.available()
 

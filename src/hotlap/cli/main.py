@@ -25,7 +25,10 @@ DONE, INTERNAL, BAD_INPUT, MISSED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that answers a mistake with one line, with the nearest right word."""
+    """argparse that takes whole options only and answers a mistake with one line."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{self.prog}: {message}; see `{self.prog} --help`")
@@ -54,6 +57,16 @@ def build_parser() -> Parser:
     return parser
 
 
+def options_of(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
+    """The options of the verb and action that `words` name."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            chosen = next((w for w in words if w in action.choices), None)
+            if chosen:
+                return options_of(action.choices[chosen], words)
+    return [o for a in parser._actions for o in a.option_strings]
+
+
 def common(parser: argparse.ArgumentParser) -> None:
     """The options every verb has."""
     parser.add_argument(
@@ -72,7 +85,10 @@ def main(argv: list[str] | None = None) -> int:
                 f"hotlap: no verb {words[0]!r}{did_you_mean(words[0], VERBS)}; see `hotlap --help`"
             )
         parser = build_parser()
-        args = parser.parse_args(words)
+        args, rest = parser.parse_known_args(words)
+        if rest:
+            near = did_you_mean(rest[0].partition("=")[0], options_of(parser, words))
+            raise UserError(f"hotlap {args.verb}: unrecognized arguments: {' '.join(rest)}{near}")
         if args.verb is None:
             parser.print_help()
             return DONE

@@ -39,7 +39,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--eval-every",
         type=int,
-        default=1,
         metavar="N",
         help="epochs between evaluations; 0: at the end only",
     )
@@ -62,12 +61,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         data = args.data or recipe.data
         folder = args.out or default_folder(recipe.name, data, args.seed)
-        this = Run(recipe, data, args.seed, folder, args.device, args.data_dir, args.threads)
+        eval_every = 1 if args.eval_every is None else args.eval_every
+        this = Run(recipe, data, args.seed, folder, args.device, args.data_dir, args.threads, eval_every)
     with TerminalReporter(out) as reporter:
         result = this.go(
             reporter,
             resume=args.resume is not None,
-            eval_every=args.eval_every,
             checkpoint_s=args.checkpoint_every,
         )
     curve = save_curve(result.summary, result.history, result.folder / "curve.png")
@@ -97,9 +96,15 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--target {args.target:g}: give a percentage above 0, up to 100")
     if args.threads is not None and args.threads < 1:
         raise UserError(f"--threads {args.threads}: give 1 or more")
+    if args.eval_every is not None and args.eval_every < 0:
+        raise UserError(f"--eval-every {args.eval_every}: give 0 or more epochs")
+    if not args.checkpoint_every >= 0:
+        raise UserError(f"--checkpoint-every {args.checkpoint_every:g}: give 0 or more seconds")
     if args.resume:
         changed = [
-            w for w in ("data", "data_dir", "epochs", "out", "threads") if getattr(args, w) is not None
+            w
+            for w in ("data", "data_dir", "epochs", "out", "threads", "eval_every")
+            if getattr(args, w) is not None
         ]
         changed += [w for w in ("with_", "without", "set") if getattr(args, w)]
         if changed:

@@ -241,6 +241,8 @@ def _find(
 ) -> _Source:
     name, colon, sizes = source.partition(":")
     cache = user_cache(cache_dir)
+    if data_dir is not None:
+        _existing(data_dir, "the data folder")
     if name == _PATTERNS:
         return _patterns(source, sizes if colon else None, cache)
     if name in sets and colon:

@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+from hotlap.errors import UserError
+
 if TYPE_CHECKING:
     from hotlap.nets.layers import Network
     from hotlap.spec import DataSpec
@@ -169,3 +171,38 @@ class ResNet18:
 
 
 Net = AirNet | ResNet9 | ResNet18
+
+
+def check_net(net: Net, spec: DataSpec) -> None:
+    """Whether a net can be built for such images.
+
+    Raises:
+        UserError: naming the first value that is out of range.
+    """
+    norm, smallest = net.norm, min(spec.height, spec.width)
+    numbers: dict[str, float] = {"norm.splits": norm.splits}
+    shrinks = 0
+    if isinstance(net, AirNet):
+        numbers["depth"] = net.depth
+        shrinks = len(net.widths)
+    elif isinstance(net, ResNet9):
+        shrinks = 3
+    if not isinstance(net, ResNet18) and isinstance(net.stem, WhitenStem):
+        stem = net.stem
+        numbers |= {"stem.kernel": stem.kernel, "stem.images": stem.images}
+        smallest += 2 * stem.padding - stem.kernel + 1
+    if not net.widths or min(net.widths) < 1:
+        raise UserError(f"net.widths = {list(net.widths)}; give one or more whole numbers, each 1 or more")
+    for key, value in numbers.items():
+        if value < 1:
+            raise UserError(f"net.{key} = {value}; give 1 or more")
+    if not norm.eps >= 0 or not 0 <= norm.momentum <= 1:
+        raise UserError(
+            f"net.norm.eps = {norm.eps:g}, net.norm.momentum = {norm.momentum:g};"
+            " give an eps of 0 or more and a momentum from 0 to 1"
+        )
+    if smallest >> shrinks < 1:
+        raise UserError(
+            f"images of {spec.height}x{spec.width} are too small for this net's stem (net.stem.kernel) and"
+            f" {shrinks} poolings (net.widths); use larger images or fewer groups"
+        )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+from hotlap.files import RUN_MEND, write_atomic, write_error
+
 
 def save_curve(summary: dict[str, Any], history: list[dict[str, Any]], path: Path) -> Path | None:
-    """Draw accuracy against counted seconds into `path` (.png or .svg). None without matplotlib."""
+    """Draw accuracy against counted seconds into `path` (.png or .svg). None without matplotlib.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -46,5 +53,10 @@ def save_curve(summary: dict[str, Any], history: list[dict[str, Any]], path: Pat
     ax.legend(loc="lower right", frameon=False)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
-    figure.savefig(path)
+    picture = io.BytesIO()
+    try:
+        figure.savefig(picture, format=path.suffix[1:])
+    except OSError as error:
+        raise write_error(error, path, RUN_MEND) from error
+    write_atomic(path, picture.getvalue())
     return path
