@@ -2,7 +2,7 @@
 
 | interval | what |
 |---|---|
-| `cold` | process start to the first step, less `load` and `compile` |
+| `cold` | process start (from Python: the call) to the first step, less `load` and `compile` |
 | `load` | reading the data set from disk and moving it to the device |
 | `compile` | compile, capture and warm-up, on dummy data |
 | `train` | from uint8 data on the device to the final weights |
@@ -30,14 +30,15 @@ class Clock:
 
     Args:
         device: what to wait for.
+        age_s: seconds already spent that count as `cold`; see `process_age`.
     """
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device, age_s: float = 0.0):
         self.device = device
         self.seconds: dict[str, float] = dict.fromkeys(("load", "compile", "train", "eval", "watch"), 0.0)
         self.drift = 0.0
         self._started = time.perf_counter()
-        self._before = process_age()
+        self._before = age_s
         self._running: str | None = None
         self.cold: float | None = None
 

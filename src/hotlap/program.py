@@ -159,6 +159,7 @@ class Program:
         """
         if self.engine.device.type != "cuda" and not self.engine.compile:
             return
+        self.model.train()
         self.begin(seed=0)
         self._draw(0)
         for structure in sorted({span.structure for span in self.spans}, reverse=True):

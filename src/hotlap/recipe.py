@@ -190,7 +190,7 @@ def load(path: Path, builtin: Mapping[str, Recipe]) -> Recipe:
     if "base" not in table:
         if "net" not in table:  # not a resolved plan either
             raise UserError(f"{path}: the key 'base' is missing; start with base = \"demo\"")
-        return read_resolved(table, str(path))
+        return read_resolved({"name": path.stem, **table}, str(path))
     keys = ("base", "name", "summary", "data", "with", "without", "set")
     for key in table:
         if key not in keys:
@@ -225,8 +225,8 @@ def read_resolved(table: Mapping[str, Any], where: str) -> Recipe:
         UserError: a missing or unknown key, or a wrong value.
     """
     flat = from_nested(table)
-    name, data = (str(flat.pop(key, "")) for key in ("name", "data"))
-    return Recipe(name, "", unflatten(Plan, flat, where), data=data)
+    name, data = flat.pop("name", ""), flat.pop("data", "cifar10")
+    return Recipe(str(name), "", unflatten(Plan, flat, where), data=str(data))
 
 
 def find_builtin(name: str, builtin: Mapping[str, Recipe], where: str) -> Recipe:

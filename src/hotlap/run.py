@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import signal
 import sys
@@ -25,6 +26,7 @@ from hotlap.evaluate import evaluate
 from hotlap.files import RUN_MEND, write_atomic, write_error
 from hotlap.loop import diverged, train
 from hotlap.nets.layers import Network
+from hotlap.numerics import Numerics
 from hotlap.program import Program
 from hotlap.recipe import Recipe
 from hotlap.recipes import find
@@ -104,6 +106,7 @@ class Run:
         data_dir: where to look for the data, if not in the usual places.
         threads: CPU threads; None leaves PyTorch's choice.
         eval_every: epochs between evaluations; 0 evaluates at the end only.
+        numerics: the arithmetic to use instead of the plan's, as a resumed run must.
     """
 
     recipe: Recipe
@@ -114,6 +117,7 @@ class Run:
     data_dir: Path | None = None
     threads: int | None = None
     eval_every: int = 1
+    numerics: Numerics | None = None
 
     @property
     def resume_line(self) -> str:
@@ -125,14 +129,23 @@ class Run:
         *,
         resume: bool = False,
         checkpoint_s: float = CHECKPOINT_S,
+        age_s: float = 0.0,
     ) -> Result:
         """Train to the end, or until a signal stops it.
+
+        Args:
+            reporter: told about progress between segments.
+            resume: go on from the folder's state instead of starting.
+            checkpoint_s: seconds between saved states.
+            age_s: seconds spent before this call that count as `cold`, such as the process's start.
 
         Raises:
             UserError: bad input of any kind; Diverged if the loss is no number.
             Interrupted: after SIGINT or SIGTERM, with the state saved.
         """
         plan = self.recipe.plan()
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"{self.folder}: is a file; choose another --out")
         if not resume and self.folder.exists() and any(self.folder.iterdir()):
             raise UserError(
                 f"{self.folder}: is not empty; choose another --out, or resume it: {self.resume_line}"
@@ -142,11 +155,10 @@ class Run:
             torch.set_num_threads(self.threads)
         if device.type == "cpu":
             machine.tune_allocator()
-        engine = machine.resolve(plan.numerics, device)
-        clock = Clock(device)
+        clock = Clock(device, age_s)
         with clock.measure("load"):
             dataset = datasets.load(self.data, data_dir=self.data_dir, notify=reporter.note)
-        program = Program(plan, dataset, engine)
+        program = Program(plan, dataset, machine.resolve(self.numerics or plan.numerics, device))
         with clock.measure("compile"):
             program.compile()
         with clock.measure("load"):
@@ -232,6 +244,8 @@ class Run:
         plan, spec = program.plan, program.dataset.spec
         with clock.measure("eval"):
             final = evaluate(program)
+        if not math.isfinite(final.loss):  # the last step's update is seen here first
+            raise diverged(program, program.steps - 1)
         weights = program.evaluation_weights()
         images = program.steps * plan.batch_size
         summary = {
@@ -288,10 +302,10 @@ def reopen(folder: Path) -> Run:
     try:
         environment = json.loads(path.read_text(encoding="utf-8"))
         recipe = find(str(folder / "recipe.toml"))
-        fixed = {f"numerics.{k}": environment[k] for k in ("precision", "memory_format", "compile")}
+        numerics = Numerics(**{k: environment[k] for k in ("precision", "memory_format", "compile")})
         data_dir = environment["data_dir"]
         return Run(
-            recipe.then(recipe.name, **fixed),
+            recipe,
             environment["data"],
             environment["seed"],
             folder,
@@ -299,6 +313,7 @@ def reopen(folder: Path) -> Run:
             Path(data_dir) if data_dir else None,
             environment["machine"]["threads"],
             environment["eval_every"],
+            numerics,
         )
     except FileNotFoundError:
         raise UserError(

@@ -1,7 +1,7 @@
 """Where randomness comes from: one generator for each purpose and epoch, derived from the run's seed.
 
 Nothing carries a generator's state from epoch to epoch, so a run resumed in the middle draws what the
-uninterrupted run would have drawn, and evaluation cannot disturb training.
+uninterrupted run would have drawn. Evaluation draws nothing, so it cannot disturb training.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-Purpose = Literal["init", "order", "augment", "eval"]
+Purpose = Literal["init", "order", "augment"]
 
 
 def generator(

@@ -165,11 +165,6 @@ def test_an_interrupt_where_nothing_is_to_be_saved_is_status_130(cli, monkeypatc
 
 # -- mistakes ------------------------------------------------------------------------------------
 
-INTERNAL = pytest.mark.xfail(reason="ends as an internal error, status 1", raises=AssertionError)
-ACCEPTED = pytest.mark.xfail(reason="is accepted", raises=AssertionError)
-FOLDER = pytest.mark.xfail(reason="is seen at the first step, with the folder made", raises=AssertionError)
-NO_NEAREST = pytest.mark.xfail(reason="the line does not name the nearest", raises=AssertionError)
-
 
 @pytest.mark.parametrize(
     ("line", "words"),
@@ -210,13 +205,13 @@ NO_NEAREST = pytest.mark.xfail(reason="the line does not name the nearest", rais
         ("eval gone", "gone: no such run or model"),
         ("predict gone x.png", "gone: no model.safetensors there"),
         ("predict gone x.png --top 0", "--top 0: give 1 or more"),
-        pytest.param("doctor --threads -1", "--threads -1", marks=INTERNAL),
-        pytest.param("doctor --threads 0", "--threads 0", marks=ACCEPTED),
-        pytest.param("train --eval-every -1 --resume gone", "--eval-every -1", marks=ACCEPTED),
-        pytest.param("train --checkpoint-every nan --resume gone", "--checkpoint-every nan", marks=ACCEPTED),
-        pytest.param("train --checkpoint-every -1 --resume gone", "--checkpoint-every -1", marks=ACCEPTED),
-        pytest.param("train --see 1 --resume gone", "--see", marks=ACCEPTED),
-        pytest.param("train --epoch 1 --resume gone", "did you mean '--epochs'?", marks=NO_NEAREST),
+        ("doctor --threads -1", "--threads -1"),
+        ("doctor --threads 0", "--threads 0"),
+        ("train --eval-every -1 --resume gone", "--eval-every -1"),
+        ("train --checkpoint-every nan --resume gone", "--checkpoint-every nan"),
+        ("train --checkpoint-every -1 --resume gone", "--checkpoint-every -1"),
+        ("train --see 1 --resume gone", "--see"),
+        ("train --epoch 1 --resume gone", "did you mean '--epochs'?"),
     ],
 )
 def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing(cli, tmp_path, line, words):
@@ -244,16 +239,16 @@ def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing(cli, tmp_path, l
         ("--set rules.filters.momentum=1.5", "rules.filters.momentum = 1.5"),
         ("--set loss.smoothing=nan", "loss.smoothing = nan"),
         ("--set evaluation.weights='ema'", "no EMA is kept"),
-        pytest.param("--set net.norm.splits=3", "50 does not divide into net.norm.splits = 3", marks=FOLDER),
-        pytest.param("--epochs inf", "epochs = inf", marks=INTERNAL),
-        pytest.param("--set net.widths=[]", "net.widths", marks=INTERNAL),
-        pytest.param("--set net.widths=[0,8,8]", "net.widths", marks=INTERNAL),
-        pytest.param("--set net.depth=0", "net.depth", marks=INTERNAL),
-        pytest.param("--set net.stem.kernel=0", "net.stem.kernel", marks=INTERNAL),
-        pytest.param("--set net.stem.kernel=40", "net.stem.kernel", marks=INTERNAL),
-        pytest.param("--set net.stem.images=0", "net.stem.images", marks=ACCEPTED),
-        pytest.param("--set net.norm.eps=-1.0", "net.norm.eps", marks=INTERNAL),
-        pytest.param("--data-dir gone", "gone", marks=ACCEPTED),
+        ("--set net.norm.splits=3", "50 does not divide into net.norm.splits = 3"),
+        ("--epochs inf", "epochs = inf"),
+        ("--set net.widths=[]", "net.widths"),
+        ("--set net.widths=[0,8,8]", "net.widths"),
+        ("--set net.depth=0", "net.depth"),
+        ("--set net.stem.kernel=0", "net.stem.kernel"),
+        ("--set net.stem.kernel=40", "net.stem.kernel"),
+        ("--set net.stem.images=0", "net.stem.images"),
+        ("--set net.norm.eps=-1.0", "net.norm.eps"),
+        ("--data-dir gone", "gone"),
     ],
 )
 def test_what_cannot_be_trained_is_one_line_with_status_2_and_leaves_nothing(
@@ -297,7 +292,6 @@ def test_a_folder_that_cannot_be_made_is_one_line(cli, trained, tmp_path):
     assert str(tmp_path / "file") in one_line(done.err)
 
 
-@INTERNAL
 def test_a_file_where_the_folder_should_be_is_one_line(cli, trained, tmp_path):
     (tmp_path / "file").write_text("x")
     done = cli("train", *TINY, "--out", tmp_path / "file")

@@ -88,7 +88,6 @@ def test_a_finished_run_has_nothing_to_resume(cli, trained):
     assert snapshot(trained) == before
 
 
-@pytest.mark.xfail(reason="the resolved recipe does not say what data it was made for, and gets cifar10")
 def test_a_runs_recipe_trains_on_the_recipes_data_again(trained):
     from hotlap.recipes import find
 

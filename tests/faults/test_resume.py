@@ -208,7 +208,6 @@ class Killed(BaseException):
     """Stands for `kill -9`: nothing in the program catches it."""
 
 
-@pytest.mark.xfail(reason="an epoch's row is written before its state, and again after a resume")
 def test_killed_between_an_epochs_row_and_its_state_writes_the_row_once(tmp_path, monkeypatch):
     def kill_at_4(folder, tensors, step, *rest):
         if step == 4:
@@ -253,7 +252,6 @@ def test_a_half_written_state_that_a_kill_left_is_no_obstacle(tmp_path, interrup
     assert not (folder / "state").exists()
 
 
-@pytest.mark.xfail(reason="--eval-every is not kept with the run")
 def test_a_resumed_run_evaluates_as_often_as_before(tmp_path, monkeypatch):
     from contextlib import nullcontext
 
@@ -265,7 +263,6 @@ def test_a_resumed_run_evaluates_as_often_as_before(tmp_path, monkeypatch):
     assert [row["test_accuracy"] for row in rows_of(tmp_path / "run")] == [None, None]
 
 
-@pytest.mark.xfail(reason="the line is not quoted")
 def test_the_line_to_resume_can_be_pasted_even_with_a_space_in_the_folder(tmp_path, monkeypatch, capsys):
     import shlex
     from contextlib import nullcontext

@@ -56,7 +56,7 @@ class TerminalReporter(Reporter):
                 TextColumn("{task.completed}/{task.total} steps"),
                 TimeRemainingColumn(),
             )
-            self.bar = Progress(*columns, console=self.console, transient=True)
+            self.bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=2)
             self.task = self.bar.add_task("train", total=self.total)
             self.bar.start()
 

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     check(args)
     recipe = None if args.resume else compose(args)
     from hotlap.cli.progress import TerminalReporter  # everything from here on imports torch
+    from hotlap.clock import process_age
     from hotlap.report.curve import save_curve
     from hotlap.run import Run, default_folder, reopen
 
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         result = this.go(
             reporter,
             resume=args.resume is not None,
+            age_s=process_age(),
             checkpoint_s=args.checkpoint_every,
         )
     curve = save_curve(result.summary, result.history, result.folder / "curve.png")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from hotlap.errors import UserError
 from hotlap.nets import ResNet9
 from hotlap.plan import Plan, Trick
+from hotlap.tricks.norm_bias_rate import NormBiasRate
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,7 @@ class FrozenScales(Trick):
         net = plan.net
         if not isinstance(net, ResNet9):
             raise UserError("frozen-scales: for resnet9; airnet's norms have no scale to freeze")
-        holder = next(r for r in plan.rules if "norm_bias" in r.roles)
-        plan = plan.carve(
-            "norms",
-            "norm_bias",
-            lr=holder.lr * self.bias_rate,
-            weight_decay=holder.weight_decay / self.bias_rate,
-        )
+        plan = NormBiasRate(self.bias_rate)(plan)
         norm = replace(net.norm, scale=False)
         net = replace(net, norm=norm, celu_alpha=self.celu_alpha, logit_scale=self.logit_scale)
         return replace(plan, net=net)
