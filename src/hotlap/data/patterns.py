@@ -27,10 +27,10 @@ balanced as it can be, and the first n images are the same whatever the count.
 The same seed gives the same bytes on every machine: pixels are computed with operations that IEEE 754
 rounds exactly (no sine, no exponential, no sum whose order a library chooses).
 
-Measured with `python benchmarks/patterns.py` (10,000 and 2,000 images, seed 0). Logistic regression on normalised
-pixels: 10.4% of the test images, no better than chance. The `demo` recipe, mean of three runs, one view of each
-test image: 95.8% (95.7 to 95.9) with mirroring and shifts, 92.5% (92.1 to 92.9) without; averaging six views
-adds 1.0 and 1.6 points. Longer training narrows what augmentation is worth.
+Measured with `python benchmarks/patterns.py` (10,000 and 2,000 images, seed 0). Logistic regression on
+normalised pixels: 10.4% of the test images, no better than chance. The `demo` recipe, mean of three runs,
+one view of each test image: 95.8% (95.7 to 95.9) with mirroring and shifts, 92.5% (92.1 to 92.9) without;
+averaging six views adds 1.0 and 1.6 points. Longer training narrows what augmentation is worth.
 Most of what is still wrong confuses square and triangle, disc, ring and crescent, star and cross. 20 test
 images are one point, so a single run tells about half a point.
 """
