@@ -62,7 +62,8 @@ CACHE_MEND = "free space there, or set HOTLAP_CACHE to a folder that has it"
 def write_error(err: OSError, path: Path, mend: str = CACHE_MEND) -> UserError:
     """The UserError for a file that cannot be written; `mend` is for want of space."""
     if isinstance(err, NotADirectoryError | FileExistsError | IsADirectoryError | PermissionError):
-        mend = "choose a folder that can be written"
+        change = "set HOTLAP_CACHE to" if mend == CACHE_MEND else "choose"
+        mend = f"{change} a folder that can be written"
     return UserError(f"cannot write {path}: {why(err)}; {mend}")
 
 
