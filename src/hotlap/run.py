@@ -226,7 +226,7 @@ class Run:
         engine = program.engine
         environment = {
             "data": self.data,
-            "data_dir": str(self.data_dir) if self.data_dir else None,
+            "data_dir": str(self.data_dir.expanduser().absolute()) if self.data_dir else None,
             "seed": self.seed,
             "eval_every": self.eval_every,
             "device": str(engine.device),

@@ -26,6 +26,6 @@ def test_a_small_net_learns_real_images():
     for _ in train(made, Clock(torch.device("cpu")), seed=0):
         pass
     assert made.steps == 80
-    # chance is 10% and 2.303; seen here: see the assertion's margins
+    # chance is 10% and a loss of 2.303
     assert made.losses[-10:].mean() < 0.9 * made.losses[:5].mean()
     assert evaluate(made, "none").accuracy > 30

@@ -149,6 +149,10 @@ def test_every_role_needs_a_rule_and_only_one():
         ({"batch_size": 71}, "batch_size = 71 with 70"),
         ({"batch_size": 0}, "batch_size = 0"),
         ({"epochs": 0.0}, "epochs = 0"),
+        (
+            {"net": BUILTIN["page/19-flip-tta"].plan().net, "batch_size": 40},
+            r"40 does not divide.*splits = 16",
+        ),
         ({"epochs": float("nan")}, "epochs = nan"),
     ],
 )

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hotlap.errors import UserError
 from hotlap.nets.describe import ROLES, Activation, Norm, Role, WhitenStem
 
 
@@ -76,7 +75,10 @@ class Linear(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch norm, plain or ghost. Input and output (B, C, H, W); see `Norm` for the settings."""
+    """Batch norm, plain or ghost. Input and output (B, C, H, W); see `Norm` for the settings.
+
+    In training B must divide into `splits`, which `Plan.check` sees to.
+    """
 
     running_mean: Tensor
     running_var: Tensor
@@ -98,11 +100,6 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n = self.norm
         if self.training and n.splits > 1:
-            if x.shape[0] % n.splits:
-                raise UserError(
-                    f"ghost batch norm: a batch of {x.shape[0]} does not divide into"
-                    f" net.norm.splits = {n.splits}; set one so that it does"
-                )
             args = (self.weight, self.bias, self.running_mean, self.running_var)
             return GhostNorm.apply(x, *args, n.splits, n.grouping, n.momentum, n.eps)  # type: ignore[no-any-return, no-untyped-call]
         return F.batch_norm(

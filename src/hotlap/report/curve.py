@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from hotlap.files import RUN_MEND, write_atomic, write_error
+from hotlap.files import write_atomic
 
 
 def save_curve(summary: dict[str, Any], history: list[dict[str, Any]], path: Path) -> Path | None:
@@ -54,9 +54,6 @@ def save_curve(summary: dict[str, Any], history: list[dict[str, Any]], path: Pat
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     picture = io.BytesIO()
-    try:
-        figure.savefig(picture, format=path.suffix[1:])
-    except OSError as error:
-        raise write_error(error, path, RUN_MEND) from error
+    figure.savefig(picture, format=path.suffix[1:])
     write_atomic(path, picture.getvalue())
     return path
