@@ -35,6 +35,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
         *(View(f, 0, 0, 0.25) for f in PAIR),
         *(View(f, d, d, 0.125) for d in (-1, 1) for f in PAIR),
     ),
+    "flip_translate_even": tuple(View(f, d, d, 1 / 6) for d in (0, -1, 1) for f in PAIR),
 }
 
 
@@ -46,7 +47,7 @@ class Score:
         accuracy: share of images classified right, in percent.
         loss: mean cross entropy, in nats, without label smoothing.
         count: images.
-        views: views an image.
+        views: views an image; where only some images get more than one, of those.
     """
 
     accuracy: float
@@ -81,13 +82,29 @@ def view_logits(
     return total
 
 
-def all_logits(model: Network, weights: dict[str, Tensor], images: DeviceSet, tta: str = "none") -> Tensor:
-    """Logits (N, classes) of a whole set, in its order. Leaves the model in the mode it was in."""
+def all_logits(
+    model: Network, weights: dict[str, Tensor], images: DeviceSet, tta: str = "none", share: float = 1.0
+) -> Tensor:
+    """Logits (N, classes) of a whole set, in its order. Leaves the model in the mode it was in.
+
+    Args:
+        share: of the images that get the views of `tta`: those of which the plain view is least certain,
+            by its largest probability. The others keep the plain view's logits.
+    """
     was_training = model.training
     model.eval()
+
+    def of(index: Tensor, views: str) -> Tensor:
+        return torch.cat([view_logits(model, weights, images, part, views) for part in index.split(BATCH)])
+
     try:
-        index = torch.arange(len(images), device=images.labels.device)
-        return torch.cat([view_logits(model, weights, images, part, tta) for part in index.split(BATCH)])
+        everything = torch.arange(len(images), device=images.labels.device)
+        if share == 1 or tta == "none":
+            return of(everything, tta)
+        logits = of(everything, "none")
+        certainty = logits.float().softmax(1).amax(1)
+        index = certainty.topk(round(share * len(images)), largest=False).indices
+        return logits.index_copy_(0, index, of(index, tta)) if len(index) else logits
     finally:
         model.train(was_training)
 
@@ -103,8 +120,10 @@ def evaluate(program: Program, tta: str | None = None) -> Score:
     """The program's test accuracy, with the weights its plan evaluates.
 
     Args:
-        tta: views; None takes the plan's.
+        tta: views of every image; None takes the plan's, of the share of images it says.
     """
-    tta = program.plan.evaluation.tta if tta is None else tta
-    logits = all_logits(program.model, program.evaluation_weights(), program.test_set, tta)
+    plan = program.plan.evaluation
+    share = plan.share if tta is None else 1.0
+    tta = plan.tta if tta is None else tta
+    logits = all_logits(program.model, program.evaluation_weights(), program.test_set, tta, share)
     return score(logits, program.test_set.labels, len(VIEWS[tta]))

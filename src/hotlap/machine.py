@@ -90,6 +90,9 @@ def pick_device(name: str) -> torch.device:
 def resolve(numerics: Numerics, device: torch.device, cache_dir: Path | None = None) -> Engine:
     """The engine for a plan's numerics on `device`: explicit values as they are, `auto` by measurement."""
     asked = (numerics.precision, numerics.memory_format, numerics.compile)
+    half = numerics.precision == "half"
+    if half:
+        asked = ("fp16" if device.type == "cuda" else "auto", *asked[1:])
     if device.type == "cuda":
         best: Choice = ("bf16" if torch.cuda.is_bf16_supported() else "fp16", "channels_last", "off")
         why = "CUDA: half precision, channels-last, the step captured as a graph"
@@ -103,6 +106,8 @@ def resolve(numerics: Numerics, device: torch.device, cache_dir: Path | None = N
     else:
         best, why = ("fp32", "channels_last", "off"), "as asked"
     chosen = [b if a == "auto" else a for a, b in zip(asked, best, strict=True)]
+    if half and device.type == "cpu":
+        why = f"half precision is {chosen[0]} here, a CPU having no fast fp16; {why}"
     if device.type == "cpu" and chosen[0] == "fp16":
         why = "as asked, though a CPU trains in fp16 hundreds of times slower than in bf16"
     return Engine(device, chosen[0], chosen[1], chosen[2] == "on", why)

@@ -11,11 +11,12 @@ class Numerics:
     """In what arithmetic the step runs. `auto` takes what this machine measured as fastest.
 
     Args:
-        precision: dtype of activations; weights stay in float32 (float64 under fp64).
+        precision: dtype of activations; weights stay in float32 (float64 under fp64). `half` is fp16 on
+            CUDA; on a CPU, which has no fast fp16, it is bf16 or fp32, whichever measures faster.
         memory_format: layout of activations.
         compile: whether the step goes through torch.compile.
     """
 
-    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
+    precision: Literal["auto", "half", "fp32", "bf16", "fp16", "fp64"] = "auto"
     memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"

@@ -10,14 +10,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from hotlap.data.augment import Augmentation, Translate
+from hotlap.data.augment import Augmentation
+from hotlap.data.loading import DeviceLoader, Loader
 from hotlap.errors import UserError, did_you_mean
-from hotlap.nets import Net, ResNet9
-from hotlap.nets.describe import Role, check_net
+from hotlap.nets import AirNet, Net, ResNet9
+from hotlap.nets.describe import Role
 from hotlap.numerics import Numerics
-from hotlap.optim import SGD, Average, Lookahead, Rule
+from hotlap.optim import SGD, Average, Rule
 from hotlap.schedule import Piecewise, Schedule
-from hotlap.spec import DataSpec
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,56 @@ class Evaluation:
         weights: the last weights, or their moving average.
         tta: test-time augmentation: `none`; `flip` averages the logits of an image and its mirror;
             `flip_translate` averages that pair (half the weight) with the pairs of the image moved one
-            pixel up-left and down-right (a quarter each).
+            pixel up-left and down-right (a quarter each); `flip_translate_even` gives all six the same.
+        share: of the test images, those the single view is least certain of, that get the further views.
     """
 
     weights: Literal["final", "ema"] = "final"
-    tta: Literal["none", "flip", "flip_translate"] = "none"
+    tta: Literal["none", "flip", "flip_translate", "flip_translate_even"] = "none"
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """Every image once an epoch, in an order drawn anew each time."""
+
+
+@dataclass(frozen=True)
+class HardExamples:
+    """Train on the examples that a small proxy net finds hardest (Jordan, airbench96_faster, 2024).
+
+    The proxy is trained first, on batches of `of` images in the order and augmentation that the main net
+    will meet. Of each batch the `batch_size` images of highest loss are kept for the main net.
+
+    Args:
+        of: images drawn a step.
+        every: the proxy learns at every so many steps and only looks at the others.
+        net: the proxy.
+    """
+
+    of: int = 1024
+    every: int = 4
+    net: AirNet = AirNet(widths=(32, 64, 64))
+
+
+Sampler = Shuffle | HardExamples
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Progressive resizing: smaller images early in the run.
+
+    Args:
+        until: shares of the run, increasing, at which a stretch of smaller images ends.
+        scale: of each stretch, the images' sides as a share of the set's. After the last they are whole.
+    """
+
+    until: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    def at(self, progress: float) -> float:
+        """The scale when this share of the run is done."""
+        return next((s for u, s in zip(self.until, self.scale, strict=True) if progress < u - 1e-9), 1.0)
 
 
 BASE_RULE = Rule(
@@ -69,11 +114,15 @@ class Plan:
     """A training run, slot by slot.
 
     Args:
-        augment: geometry of the training images, applied in sequence.
+        augment: changes to the training images: geometry, then pixels, then mixtures, each in sequence.
+        loader: where batches are prepared.
+        sampler: which images, in which order.
+        resolution: sides of the training images over the run.
         net: what is trained.
         loss: what is minimised.
         rules: which parameters get which optimizer and peak values; each role in exactly one rule.
         knobs: what scales those values in time.
+        freeze: shares of the run after which the net's stages, from the input on, stop learning.
         after: averages updated after a step.
         evaluation: weights and views of the final evaluation.
         numerics: precision, layout, compilation.
@@ -83,10 +132,14 @@ class Plan:
     """
 
     augment: tuple[Augmentation, ...] = ()
+    loader: Loader = DeviceLoader()
+    sampler: Sampler = Shuffle()
+    resolution: Resolution = Resolution()
     net: Net = ResNet9()
     loss: CrossEntropy = CrossEntropy()
     rules: tuple[Rule, ...] = (BASE_RULE,)
     knobs: tuple[Knob, ...] = (Knob("lr", Piecewise((0.0, 0.2, 1.0), (0.0, 1.0, 0.0), at="end")),)
+    freeze: tuple[float, ...] = ()
     after: tuple[Average, ...] = ()
     evaluation: Evaluation = Evaluation()
     numerics: Numerics = Numerics()
@@ -124,52 +177,6 @@ class Plan:
         made = replace(holder, name=name, roles=roles, **values)  # type: ignore[arg-type]
         return replace(self, rules=tuple(sorted((*others, *left, made), key=lambda r: r.name)))
 
-    def check(self, spec: DataSpec) -> None:
-        """Whether this plan can run on such data.
-
-        Raises:
-            UserError: naming the first slot that cannot, and the mend.
-        """
-        if not 0 < self.batch_size <= spec.train_count:
-            raise UserError(
-                f"batch_size = {self.batch_size} with {spec.train_count} training images;"
-                " --set batch_size to between 1 and that"
-            )
-        if not 0 < self.epochs < float("inf"):
-            raise UserError(f"epochs = {self.epochs:g}; give a number above 0")
-        check_net(self.net, spec)
-        if self.batch_size % self.net.norm.splits:
-            raise UserError(
-                f"a batch of {self.batch_size} does not divide into net.norm.splits = {self.net.norm.splits};"
-                " set one so that it does"
-            )
-        if not 0 <= self.loss.smoothing < 1:
-            raise UserError(f"loss.smoothing = {self.loss.smoothing:g}; give a number from 0 to below 1")
-        for op in self.augment:
-            if isinstance(op, Translate) and not 0 <= op.pixels < min(spec.height, spec.width):
-                raise UserError(
-                    f"augment.translate.pixels = {op.pixels} on images of {spec.height}x{spec.width};"
-                    " give less than the smaller side"
-                )
-        for rule in self.rules:
-            self.knob(rule.lr_knob, f"rules.{rule.name}.lr_knob")
-            if not 0 <= rule.momentum < 1:
-                raise UserError(f"rules.{rule.name}.momentum = {rule.momentum:g}; give 0 to below 1")
-            if not 0 < rule.until <= 1:
-                raise UserError(
-                    f"rules.{rule.name}.until = {rule.until:g}; give a share of the run, above 0 to 1"
-                )
-        for average in self.after:
-            if average.every < 1:
-                raise UserError(f"after: every = {average.every}; give a whole number of steps, 1 or more")
-            if isinstance(average, Lookahead):
-                self.knob(average.knob, "after.lookahead.knob")
-        claimed = [role for rule in self.rules for role in rule.roles]
-        for role in {r for r in claimed if claimed.count(r) > 1}:
-            raise UserError(f"rules: the role {role!r} is claimed by more than one rule; leave it in one")
-        if self.evaluation.weights == "ema" and not any(hasattr(a, "decay") for a in self.after):
-            raise UserError("evaluation.weights = 'ema' but no EMA is kept; --with ema, or set it to 'final'")
-
 
 @dataclass(frozen=True)
 class Trick(ABC):
@@ -181,6 +188,7 @@ class Trick(ABC):
         touches: prefixes of the flat plan keys this trick may change; the laws hold it to them.
         source: where the idea comes from.
         effect: what to expect, with the source's figure.
+        failures: where it is known not to pay, or to break.
         after: names of tricks that must come before this one if both are used.
         excludes: names of tricks that cannot be used together with this one.
     """
@@ -188,6 +196,7 @@ class Trick(ABC):
     touches: ClassVar[tuple[str, ...]]
     source: ClassVar[str]
     effect: ClassVar[str]
+    failures: ClassVar[str]
     after: ClassVar[tuple[str, ...]] = ()
     excludes: ClassVar[tuple[str, ...]] = ()
 

@@ -56,12 +56,12 @@ class Loaded:
     spec: DataSpec
     engine: machine.Engine
 
-    def logits(self, split: Split, tta: str) -> torch.Tensor:
-        """Logits (N, classes) of a split's images."""
+    def logits(self, split: Split, tta: str, share: float = 1.0) -> torch.Tensor:
+        """Logits (N, classes) of a split's images; `share` as in `all_logits`."""
         images = DeviceSet(split, self.spec, self.engine)
         images.fill(split)
         weights = {k: v.detach() for k, v in self.model.state_dict().items()}
-        return all_logits(self.model, weights, images, tta)
+        return all_logits(self.model, weights, images, tta, share)
 
 
 def open_model(path: str | Path, device: str = "auto") -> Loaded:
@@ -114,7 +114,8 @@ def evaluate_saved(
             f"{path} was trained on {describe(loaded.spec)}, {data} has {describe(dataset.spec)};"
             " use data that fits"
         )
-    logits = loaded.logits(dataset.test, views)
+    share = 1.0 if tta else loaded.plan.evaluation.share
+    logits = loaded.logits(dataset.test, views, share)
     return score(logits, torch.from_numpy(np.array(dataset.test.labels)).to(logits.device), len(VIEWS[views]))
 
 
@@ -132,7 +133,7 @@ def predict(
 
     Args:
         images: files, folders (all images directly inside) or glob patterns.
-        tta: `none`, `flip` or `flip_translate`.
+        tta: `none`, `flip`, `flip_translate` or `flip_translate_even`.
 
     Raises:
         UserError: if a path holds no image, or one does not read.

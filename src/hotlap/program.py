@@ -2,8 +2,8 @@
 
 This is the only file that names torch.compile or a CUDA graph. Variation in time has two forms: values
 are read from a [steps, columns] table on the device by a device-side step counter, and structure (which
-parameters still learn, which averages are due) splits the run into spans. A step of one structure is the
-same kernels on the same addresses every time, so on CUDA it is captured once and replayed.
+parameters still learn, which averages are due, how large the images are) splits the run into spans. A step
+of one structure is the same kernels on the same addresses every time, so on CUDA it is captured once.
 """
 
 from __future__ import annotations
@@ -13,22 +13,37 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hotlap.checks import check_plan
 from hotlap.data.dataset import Dataset
 from hotlap.data.device import DeviceSet
 from hotlap.errors import UserError
+from hotlap.feed import DeviceFeed, build_feed
 from hotlap.machine import Engine
 from hotlap.optim import EMA, Muon
-from hotlap.optim.groups import Averaged, Group
+from hotlap.optim.groups import Averaged, Group, Phase
 from hotlap.plan import Plan
 from hotlap.schedule import tabulate
 from hotlap.seeds import generator
 
-Structure = tuple[tuple[bool, ...], tuple[bool, ...]]  # rules that still learn; averages that are due
+
+class Structure(NamedTuple):
+    """What makes one step's kernels differ from another's.
+
+    Args:
+        phases: of each group of parameters, how its optimizer steps; None where it is frozen.
+        due: of each average, whether it is updated.
+        scale: side of the images as a share of the set's.
+    """
+
+    phases: tuple[Phase | None, ...]
+    due: tuple[bool, ...]
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,7 @@ class Program:
         plan: what to run.
         dataset: its images are held on the device once `upload` has been called.
         engine: device and arithmetic.
+        feed, train_set: where batches come from, if not where the plan says.
 
     Attributes:
         steps, steps_per_epoch: of the whole run, and of one epoch.
@@ -59,23 +75,24 @@ class Program:
         UserError: if the plan cannot run on such data, or a role of the net has no rule.
     """
 
-    def __init__(self, plan: Plan, dataset: Dataset, engine: Engine):
-        plan.check(dataset.spec)
+    def __init__(
+        self,
+        plan: Plan,
+        dataset: Dataset,
+        engine: Engine,
+        feed: DeviceFeed | None = None,
+        train_set: DeviceSet | None = None,
+    ):
+        check_plan(plan, dataset.spec)
         self.plan, self.dataset, self.engine = plan, dataset, engine
         device, wide = engine.device, engine.weights_dtype
         self.seed = 0
-        self.steps_per_epoch = dataset.spec.train_count // plan.batch_size
-        self.steps = max(1, math.ceil(plan.epochs * self.steps_per_epoch - 1e-9))
         model = plan.net.build(dataset.spec)
         self.model = model.to(device, wide).to(memory_format=engine.format)  # type: ignore[call-overload]
         place = partial(DeviceSet, spec=dataset.spec, engine=engine)
-        self.train_set, self.test_set = place(dataset.train), place(dataset.test)
-
-        count = dataset.spec.train_count
-        zeros = partial(torch.zeros, dtype=torch.int64, device=device)
-        self.order, self.choices = zeros(count), [zeros(count) for _ in plan.augment]
-        self.step_index, self.cursor = zeros(1), zeros(1)  # of the run, of the epoch
-        self.offsets = torch.arange(plan.batch_size, device=device)
+        self.train_set, self.test_set = train_set or place(dataset.train), place(dataset.test)
+        self.feed = feed or build_feed(plan, dataset, self.train_set, engine)
+        self.steps, self.steps_per_epoch = self.feed.steps, self.feed.steps_per_epoch
         self.losses = torch.zeros(self.steps, dtype=wide, device=device)
         self.accuracies = torch.zeros_like(self.losses)
 
@@ -86,7 +103,6 @@ class Program:
         values = torch.tensor(list(columns.values()), dtype=wide, device=device)
         self.table = values.reshape(len(columns), self.steps).T.contiguous()
         self.spans = self._spans()
-        self._drawn: tuple[int, int] | None = None  # the (seed, epoch) whose draws the buffers hold
         self._losses_of = torch.compile(self._forward) if engine.compile else self._forward
         self._launch: dict[Structure, Callable[[], None]] = {}
 
@@ -100,6 +116,12 @@ class Program:
                 raise UserError(
                     f"rules: no rule claims the role {role!r} of {name}; add it to one rule's roles"
                 )
+        stages = self.model.stages()
+        if len(self.plan.freeze) > len(stages):
+            raise UserError(
+                f"freeze = {list(self.plan.freeze)} on a net of {len(stages)} stages; leave the last ones out"
+            )
+        frozen = {n: s for stage, s in zip(stages, self.plan.freeze, strict=False) for n in stage}
         groups = []
         for rule in self.plan.rules:
             names = [name for name, role in roles.items() if claimed[role] is rule]
@@ -109,15 +131,20 @@ class Program:
                 raise UserError(
                     f"rules.{rule.name}: muon steps convolution filters only; give it the role 'filter'"
                 )
-            mean = not isinstance(rule.optimizer, Muon) and rule.optimizer.quoted_for == "mean"
-            batch = self.plan.batch_size if mean else 1
+            lr_times, decay_times = rule.optimizer.quoting(self.plan.batch_size)
             at, shape = len(columns), self.plan.knob(rule.lr_knob, rule.name)
-            columns[f"lr[{rule.name}]"] = [rule.lr / batch * v for v in tabulate(shape, self.steps)]
-            columns[f"weight_decay[{rule.name}]"] = [rule.weight_decay * batch] * self.steps
+            columns[f"lr[{rule.name}]"] = [rule.lr * lr_times * v for v in tabulate(shape, self.steps)]
+            columns[f"weight_decay[{rule.name}]"] = [rule.weight_decay * decay_times] * self.steps
             columns[f"momentum[{rule.name}]"] = [rule.momentum] * self.steps
-            held = [weights[n] for n in names]
-            groups.append(Group(rule, names, held, [torch.zeros_like(w) for w in held], at))
+            ends = {n: self._end(min(rule.until, frozen.get(n, 1.0))) for n in names}
+            for end in sorted(set(ends.values()), reverse=True):
+                together = [n for n in names if ends[n] == end]
+                held = [weights[n] for n in together]
+                groups.append(Group(rule, together, held, [torch.zeros_like(w) for w in held], at, end))
         return groups
+
+    def _end(self, share: float) -> int:
+        return math.ceil(share * self.steps - 1e-9)
 
     def _averages(self, columns: dict[str, list[float]]) -> list[Averaged]:
         made = []
@@ -138,13 +165,16 @@ class Program:
             made.append(Averaged(average, [t.clone() for t in fast], fast, at))
         return made
 
+    def _phase(self, group: Group, step: int) -> Phase | None:
+        return group.rule.optimizer.phase(step, self.steps) if step < group.end else None
+
     def _spans(self) -> list[Span]:
-        ends = [math.ceil(g.rule.until * self.steps - 1e-9) for g in self.groups]
+        averages = [a.average for a in self.averages]
 
         def structure(step: int) -> Structure:
-            averages = [a.average for a in self.averages]
+            phases = tuple(self._phase(group, step) for group in self.groups)
             due = tuple((step + 1) % a.every == a.phase % a.every for a in averages)
-            return tuple(step < end for end in ends), due
+            return Structure(phases, due, self.plan.resolution.at(step / self.steps))
 
         spans = []
         for made, steps in groupby(range(self.steps), key=structure):
@@ -159,17 +189,15 @@ class Program:
         """
         if self.engine.device.type != "cuda" and not self.engine.compile:
             return
+        self.feed.compile()
         self.model.train()
         self.begin(seed=0)
-        self._draw(0)
-        for structure in sorted({span.structure for span in self.spans}, reverse=True):
-            self.step_index.zero_()
-            self.cursor.zero_()
+        for structure in dict.fromkeys(span.structure for span in self.spans):
+            self.feed.enter(0)
             if self.engine.device.type == "cuda":
                 self._launch[structure] = self._capture(structure)
             else:
                 self._step(structure)
-        self._drawn = None
 
     def _capture(self, structure: Structure) -> Callable[[], None]:
         side = torch.cuda.Stream(self.engine.device)
@@ -177,8 +205,7 @@ class Program:
         with torch.cuda.stream(side):  # lazy initialisation must not fall into the capture
             for _ in range(3):
                 self._step(structure)
-                self.step_index.zero_()
-                self.cursor.zero_()
+                self.feed.enter(0)
         torch.cuda.current_stream(self.engine.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
@@ -198,14 +225,15 @@ class Program:
         self.model.reset(generator(seed, "init"))
         for group in self.groups:
             torch._foreach_zero_(group.velocity)
-        for counter in (self.step_index, self.cursor, self.losses, self.accuracies):
-            counter.zero_()
-        self._drawn = None
+        self.losses.zero_()
+        self.accuracies.zero_()
+        self.feed.reset(seed)
 
     @torch.no_grad()
     def begin(self, seed: int) -> None:
         """`reset`, then set what is computed from the training images (whitening) and start the averages."""
         self.reset(seed)
+        self.feed.begin(seed)
         wanted = min(self.model.calibration_images, len(self.train_set))
         if wanted:
             images = self.train_set.read(torch.arange(wanted, device=self.engine.device))
@@ -223,15 +251,12 @@ class Program:
 
     def run(self, start: int, stop: int) -> None:
         """Run steps `start` to `stop`, all of one epoch. Asynchronous on CUDA."""
-        epoch, within = divmod(start, self.steps_per_epoch)
-        if self._drawn != (self.seed, epoch):
-            self._draw(epoch)
-        self.step_index.fill_(start)
-        self.cursor.fill_(within)
+        self.feed.enter(start)
         self.model.train()
         for span in self.spans:
             launch = self._launch.get(span.structure) or partial(self._step, span.structure)
             for _ in range(max(start, span.start), min(stop, span.stop)):
+                self.feed.push()
                 launch()
 
     def finish(self) -> None:
@@ -240,56 +265,38 @@ class Program:
             if not isinstance(averaged.average, EMA):
                 torch._foreach_copy_(averaged.fast, averaged.slow)
 
-    def _draw(self, epoch: int) -> None:
-        """The epoch's order and augmentation choices, in bulk, into the buffers the step reads."""
-        device, count = self.engine.device, len(self.order)
-        order = generator(self.seed, "order", epoch, device=device)
-        self.order.copy_(torch.randperm(count, generator=order, device=device))
-        for i, (op, choice) in enumerate(zip(self.plan.augment, self.choices, strict=True)):
-            streams = partial(generator, self.seed, "augment", i, device=device)
-            choice.copy_(op.draw(count, epoch, streams, device))
-        self._drawn = (self.seed, epoch)
-
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """The next batch: augmented images (B, C, H, W) and labels (B,)."""
-        index = self.order.index_select(0, self.cursor * self.plan.batch_size + self.offsets)
-        maps = None
-        if self.plan.augment:
-            _, height, width = self.dataset.spec.shape
-            rows, columns = (self._positions(n, len(index)) for n in (height, width))
-            for op, choice in zip(self.plan.augment, self.choices, strict=True):
-                rows, columns = op.edit(choice.index_select(0, index), rows, columns)
-            maps = rows, columns
-        return self.train_set.read(index, maps), self.train_set.labels.index_select(0, index)
-
-    def _positions(self, side: int, count: int) -> Tensor:
-        return torch.arange(side, device=self.engine.device).expand(count, side)
-
-    def _forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _forward(self, x: Tensor, target: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.model(x)
-        return F.cross_entropy(
-            logits, y, reduction="none", label_smoothing=self.plan.loss.smoothing
-        ), logits.detach().argmax(1) == y
+        smoothing = self.plan.loss.smoothing
+        losses = F.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing)
+        return losses, logits.detach().argmax(1) == labels
+
+    def _objective(self, losses: Tensor) -> Tensor:
+        return losses.sum()
 
     def _step(self, structure: Structure) -> None:
-        learns, due = structure
-        values = self.table.index_select(0, self.step_index)[0]
-        losses, correct = self._losses_of(*self.batch())
-        groups = [group for group, on in zip(self.groups, learns, strict=True) if on]
-        grads = torch.autograd.grad(losses.sum(), [w for group in groups for w in group.weights])
+        values = self.table.index_select(0, self.feed.step_index)[0]
+        pairs = zip(self.groups, structure.phases, strict=True)
+        learning = [(group, phase) for group, phase in pairs if phase is not None]
+        weights = [w for group, _ in learning for w in group.weights]
+        batch = self.feed.batch(structure.scale)
+        with torch.set_grad_enabled(bool(weights)):
+            losses, correct = self._losses_of(*batch)
+            objective = self._objective(losses)
+        grads = torch.autograd.grad(objective, weights) if weights else ()
         with torch.no_grad():
             at = 0
-            for group in groups:
+            for group, phase in learning:
                 stop = at + len(group.weights)
-                group.step(list(grads[at:stop]), values, self.engine.dtype)
+                group.step(list(grads[at:stop]), values, phase, self.engine.dtype)
                 at = stop
-            for averaged, on in zip(self.averages, due, strict=True):
+            for averaged, on in zip(self.averages, structure.due, strict=True):
                 if on:
                     averaged.step(values)
-            self.losses.index_copy_(0, self.step_index, losses.detach().mean()[None])
-            self.accuracies.index_copy_(0, self.step_index, correct.to(self.accuracies.dtype).mean()[None])
-            self.step_index.add_(1)
-            self.cursor.add_(1)
+            self.losses.index_copy_(0, self.feed.step_index, losses.detach().mean()[None])
+            shares = correct.to(self.accuracies.dtype).mean()[None]
+            self.accuracies.index_copy_(0, self.feed.step_index, shares)
+            self.feed.advance()
 
     # what a checkpoint holds
 

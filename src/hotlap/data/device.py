@@ -23,6 +23,10 @@ class DeviceSet:
         split: the host's copy; only its shapes are used here.
         spec: gives the mean and standard deviation for normalising.
         engine: the device, and the dtype and memory format of batches.
+
+    Attributes:
+        shape: (channels, height, width) of an image.
+        classes: how many there are.
     """
 
     def __init__(self, split: Split, spec: DataSpec, engine: Engine):
@@ -32,6 +36,7 @@ class DeviceSet:
         if engine.device.type == "cuda" or engine.compile:
             self.images.random_(256)
         self.dtype, self.memory_format = engine.dtype, engine.format
+        self.shape, self.classes = spec.shape, spec.classes
         std = torch.tensor(spec.std, dtype=torch.float64).clamp_min(1e-3)  # a constant channel stays finite
         mean = torch.tensor(spec.mean, dtype=torch.float64)
         self.scale = (1 / std).to(device, wide)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 from hotlap.nets import layers
 from hotlap.nets.describe import AirNet, WhitenStem
 from hotlap.nets.stem import build_stem
 from hotlap.spec import DataSpec
+
+
+class ResidualGroup(nn.Module):
+    """x = first(input); act(x + rest(x)), or x + act(rest(x)). Input (B, c_in, H, W), output halved."""
+
+    def __init__(self, first: nn.Sequential, rest: nn.Sequential, act: nn.Module, add_first: bool):
+        super().__init__()
+        self.first, self.rest, self.act, self.add_first = first, rest, act, add_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        out: Tensor = self.act(x + self.rest(x)) if self.add_first else x + self.act(self.rest(x))
+        return out
 
 
 def build(net: AirNet, spec: DataSpec) -> layers.Network:
@@ -20,17 +33,28 @@ def build(net: AirNet, spec: DataSpec) -> layers.Network:
     body.add_module("stem", stem)
     if isinstance(net.stem, WhitenStem) and not net.stem.pointwise:
         body.add_module("act", act())
-    for i, (c_in, c_out) in enumerate(pairwise((width, *net.widths)), start=1):
-        group = nn.Sequential()
-        for j in range(1, net.depth + 1):
-            group.add_module(
-                f"conv{j}", layers.Conv2d(c_in if j == 1 else c_out, c_out, kernel=3, init=net.init)
-            )
-            if j == 1:
-                group.add_module("pool", nn.MaxPool2d(2))
-            group.add_module(f"norm{j}", layers.BatchNorm(c_out, net.norm))
-            group.add_module(f"act{j}", act())
-        body.add_module(f"group{i}", group)
-    body.add_module("pool", layers.GlobalMaxPool())
-    head = layers.Linear(net.widths[-1], spec.classes, bias=False, unit=net.unit_head, scale=net.logit_scale)
+    for i in range(len(net.widths)):
+        body.add_module(f"group{i + 1}", build_group(net, i, width, act))
+        width = net.widths[i]
+    body.add_module("pool", layers.GlobalPool(net.pool))
+    head = layers.Linear(width, spec.classes, bias=False, unit=net.unit_head, scale=net.logit_scale)
     return layers.Network(body, head)
+
+
+def build_group(net: AirNet, i: int, c_in: int, act: Callable[[], nn.Module]) -> nn.Module:
+    """Group number `i` (from 0), reading `c_in` channels."""
+    width, middle = net.widths[i], (net.middle or net.widths)[i]
+    channels = [c_in, width, *[middle] * (net.depth - 2), *[width] * (net.depth > 1)]
+    kernels = net.kernels[i * net.depth : (i + 1) * net.depth] or [3] * net.depth
+    group = nn.Sequential()
+    for j in range(1, net.depth + 1):
+        conv = layers.Conv2d(channels[j - 1], channels[j], kernel=kernels[j - 1], init=net.init)
+        group.add_module(f"conv{j}", conv)
+        if j == 1:
+            group.add_module("pool", nn.MaxPool2d(2))
+        group.add_module(f"norm{j}", layers.BatchNorm(channels[j], net.norm))
+        group.add_module(f"act{j}", act())
+    if net.residual == "none":
+        return group
+    # conv, pool, norm and activation come first; the last activation stands outside
+    return ResidualGroup(group[:4], group[4:-1], group[-1], net.residual == "before_act")

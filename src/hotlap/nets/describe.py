@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from hotlap.errors import UserError
+from hotlap.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from hotlap.nets.layers import Network
@@ -31,19 +31,24 @@ class Norm:
     """Batch normalisation.
 
     Args:
-        scale: whether the per-channel scale is learned; if not, it stays at 1.
+        scale: whether the per-channel scale is learned; if not, it stays where it starts.
+        scale_init: where scales start: at 1, or drawn from 0 to 1 as PyTorch did before version 1.
         momentum: the share of the newest batch in the running statistics (PyTorch's convention).
         eps: added to the variance.
         splits: ghost batch norm: statistics over this many parts of the batch apart. 1 is plain batch norm.
         grouping: how the parts are taken: `strided` puts example i in part i mod splits (Page's), and
             `contiguous` takes neighbouring examples.
+        precision: dtype of scales, shifts and statistics: float32 (float64 under fp64), or `half`, that of
+            the activations, as a net turned to half precision as a whole has it.
     """
 
     scale: bool = True
+    scale_init: Literal["one", "uniform"] = "one"
     momentum: float = 0.1
     eps: float = 1e-5
     splits: int = 1
     grouping: Literal["strided", "contiguous"] = "strided"
+    precision: Literal["fp32", "half"] = "fp32"
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,17 @@ class AirNet:
     """The VGG-like net of the airbench lineage: a whitened stem and three groups of convolutions.
 
     A group is conv, 2x2 max pool, norm, activation, then `depth - 1` times conv, norm, activation; the
-    head is a global max pool and a linear layer. Source: cifar10-airbench (Jordan, 2024), after
-    hlb-CIFAR10 (Balsam, 2023).
+    head is a global pool and a linear layer. Source: cifar10-airbench (Jordan, 2024), after
+    hlb-CIFAR10 (Balsam, 2023); middle widths and kernels: CIFAR-100 speedrun (AIDDA, 2026).
 
     Args:
         widths: channels of the groups.
         depth: convolutions a group.
+        residual: whether what leaves a group's first activation is added again at the group's end: not, or
+            before the last activation, or after it.
+        middle: channels between a group's second and last convolution; none are the group's width.
+        kernels: sizes of all convolutions, group after group, pixels; none are 3.
+        pool: what the head reads of each channel: its largest value, or that plus its mean.
         activation: after every norm.
         celu_alpha: only CELU reads it.
         norm: every norm in the net.
@@ -99,6 +109,10 @@ class AirNet:
 
     widths: tuple[int, ...] = (64, 256, 256)
     depth: int = 2
+    residual: Literal["none", "before_act", "after_act"] = "none"
+    middle: tuple[int, ...] = ()
+    kernels: tuple[int, ...] = ()
+    pool: Literal["max", "max_plus_mean"] = "max"
     activation: Activation = "gelu"
     celu_alpha: float = 1.0
     norm: Norm = Norm(scale=False, momentum=0.4, eps=1e-12)
@@ -123,13 +137,23 @@ class ResNet9:
     Args:
         widths: channels of the stem and of layers 1, 2, 3.
         residual: which of `layer1`, `layer2`, `layer3` end in a two-convolution residual.
+        extra: which layers have one more convolution, norm and activation after the first.
+        down: how a layer halves the image: a 2x2 max pool, or the stride of a 3x3 or 1x1 convolution.
         pool: where a layer's 2x2 max pool stands: after the activation, before it, or before the norm.
+        norm_repeats: how many pairs of norm and activation follow the stem and each layer's convolution.
+        head: what the classifier reads: each channel's largest value, or that and its mean side by side.
+        head_bias: whether the classifier has a bias.
         activation, celu_alpha, norm, stem, logit_scale: as in `AirNet`.
     """
 
     widths: tuple[int, int, int, int] = (64, 128, 256, 512)
     residual: tuple[str, ...] = ("layer1", "layer3")
+    extra: tuple[str, ...] = ()
+    down: Literal["pool", "stride_3x3", "stride_1x1"] = "pool"
     pool: Literal["after_act", "before_act", "before_norm"] = "after_act"
+    norm_repeats: tuple[int, int, int, int] = (1, 1, 1, 1)
+    head: Literal["max", "max_and_mean"] = "max"
+    head_bias: bool = False
     activation: Activation = "relu"
     celu_alpha: float = 1.0
     norm: Norm = Norm()
@@ -173,8 +197,8 @@ class ResNet18:
 Net = AirNet | ResNet9 | ResNet18
 
 
-def check_net(net: Net, spec: DataSpec) -> None:
-    """Whether a net can be built for such images.
+def check_net(net: Net, spec: DataSpec, sizes_from: str = "") -> None:
+    """Whether a net can be built for such images; `sizes_from` names the key that made them small.
 
     Raises:
         UserError: naming the first value that is out of range.
@@ -183,10 +207,25 @@ def check_net(net: Net, spec: DataSpec) -> None:
     numbers: dict[str, float] = {"norm.splits": norm.splits}
     shrinks = 0
     if isinstance(net, AirNet):
-        numbers["depth"] = net.depth
-        shrinks = len(net.widths)
+        numbers |= {"depth": net.depth} | {f"middle[{i}]": w for i, w in enumerate(net.middle)}
+        numbers |= {f"kernels[{i}]": k for i, k in enumerate(net.kernels)}
+        shrinks, convolutions = len(net.widths), len(net.widths) * net.depth
+        if len(net.middle) not in (0, len(net.widths)) or len(net.kernels) not in (0, convolutions):
+            raise UserError(
+                f"net.middle has {len(net.middle)} values and net.kernels {len(net.kernels)}; give none, or"
+                f" {len(net.widths)} (one a group) and {convolutions} (one a convolution)"
+            )
+        if net.residual != "none" and net.depth < 2:
+            raise UserError(
+                f"net.residual = {net.residual!r} with net.depth = {net.depth}; give a depth of 2 or more"
+            )
     elif isinstance(net, ResNet9):
-        shrinks = 3
+        numbers |= {f"norm_repeats[{i}]": n for i, n in enumerate(net.norm_repeats)}
+        shrinks = 3 if net.down == "pool" else 0
+        for key, layers in (("residual", net.residual), ("extra", net.extra)):
+            for wrong in set(layers) - {"layer1", "layer2", "layer3"}:
+                near = did_you_mean(wrong, ("layer1", "layer2", "layer3"))
+                raise UserError(f"net.{key}: no layer {wrong!r}{near}")
     if not isinstance(net, ResNet18) and isinstance(net.stem, WhitenStem):
         stem = net.stem
         numbers |= {"stem.kernel": stem.kernel, "stem.images": stem.images}
@@ -202,7 +241,8 @@ def check_net(net: Net, spec: DataSpec) -> None:
             " give an eps of 0 or more and a momentum from 0 to 1"
         )
     if smallest >> shrinks < 1:
+        where = f"; raise {sizes_from}" if sizes_from else "; use larger images or fewer groups"
         raise UserError(
             f"images of {spec.height}x{spec.width} are too small for this net's stem (net.stem.kernel) and"
-            f" {shrinks} poolings (net.widths); use larger images or fewer groups"
+            f" {shrinks} poolings (net.widths){where}"
         )

@@ -19,9 +19,10 @@ from hotlap.nets.describe import ROLES, Activation, Norm, Role, WhitenStem
 
 
 class Conv2d(nn.Module):
-    """A convolution without bias. Input (B, C_in, H, W), output (B, C_out, H', W').
+    """A convolution without bias. Input (B, C_in, H, W), output (B, C_out, H / stride, W / stride).
 
     Args:
+        kernel: size, pixels; an even one is padded by one pixel more at the bottom and right.
         init: `default` is PyTorch's (uniform, bound 1 / sqrt(fan_in)); `dirac` then makes the first C_in
             filters the identity.
     """
@@ -33,13 +34,12 @@ class Conv2d(nn.Module):
         kernel: int,
         *,
         stride: int = 1,
-        padding: int | None = None,
         init: str = "default",
     ):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(c_out, c_in, kernel, kernel))
         self.stride, self.init = stride, init
-        self.padding = kernel // 2 if padding is None else padding
+        self.padding, self.uneven = (kernel - 1) // 2, kernel % 2 == 0
 
     def reset(self, generator: torch.Generator) -> None:
         fill_uniform(self.weight, fan_in=self.weight[0].numel(), generator=generator)
@@ -47,6 +47,8 @@ class Conv2d(nn.Module):
             nn.init.dirac_(self.weight.data[: self.weight.shape[1]])
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.uneven:
+            x = F.pad(x, (0, 1, 0, 1))
         return F.conv2d(x, self.weight.to(x.dtype), stride=self.stride, padding=self.padding)
 
 
@@ -93,25 +95,29 @@ class BatchNorm(nn.Module):
 
     def reset(self, generator: torch.Generator) -> None:
         self.weight.data.fill_(1)
+        if self.norm.scale_init == "uniform":
+            self.weight.data.copy_(torch.empty(self.weight.shape).uniform_(generator=generator))
         self.bias.data.zero_()
         self.running_mean.zero_()
         self.running_var.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
         n = self.norm
+        held = (self.running_mean, self.running_var, self.weight, self.bias)
+        if n.precision == "half":
+            held = tuple(t.to(x.dtype) for t in held)  # type: ignore[assignment]
+        mean, var, weight, bias = held
         if self.training and n.splits > 1:
-            args = (self.weight, self.bias, self.running_mean, self.running_var)
-            return GhostNorm.apply(x, *args, n.splits, n.grouping, n.momentum, n.eps)  # type: ignore[no-any-return, no-untyped-call]
-        return F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            training=self.training,
-            momentum=n.momentum,
-            eps=n.eps,
-        )
+            out: Tensor = GhostNorm.apply(  # type: ignore[no-untyped-call]
+                x, weight, bias, mean, var, n.splits, n.grouping, n.momentum, n.eps
+            )
+        else:
+            out = F.batch_norm(x, mean, var, weight, bias, self.training, n.momentum, n.eps)
+        if self.training and mean is not self.running_mean:  # they were updated in half precision
+            with torch.no_grad():
+                self.running_mean.copy_(mean)
+                self.running_var.copy_(var)
+        return out
 
 
 def split_batch(x: Tensor, splits: int, grouping: str) -> list[Tensor]:
@@ -258,6 +264,14 @@ class Network(nn.Module):
             if isinstance(module, Whiten):
                 module.calibrate(images)
 
+    def stages(self) -> list[list[str]]:
+        """Names of the parameters of each stage, from the input on: the stem, then each group or layer."""
+        named: dict[str, list[str]] = {}
+        for name in self.roles():
+            if name.startswith("body."):
+                named.setdefault(name.split(".")[1], []).append(name)
+        return list(named.values())
+
     def roles(self) -> dict[str, Role]:
         """The role of each trainable parameter, by name."""
         found: dict[str, Role] = {}
@@ -276,11 +290,23 @@ def role_of(module: nn.Module, leaf: str) -> Role:
     return role
 
 
-class GlobalMaxPool(nn.Module):
-    """(B, C, H, W) to (B, C): the largest value of each channel."""
+class GlobalPool(nn.Module):
+    """(B, C, H, W) to (B, C) or (B, 2 C): the largest value of each channel, alone or with its mean.
+
+    Args:
+        kind: `max`; `max_plus_mean` adds the two; `max_and_mean` puts them side by side.
+    """
+
+    def __init__(self, kind: str = "max"):
+        super().__init__()
+        self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, x.shape[-2:]).flatten(1)
+        largest = F.max_pool2d(x, x.shape[-2:]).flatten(1)
+        if self.kind == "max":
+            return largest
+        mean = F.avg_pool2d(x, x.shape[-2:]).flatten(1)
+        return largest + mean if self.kind == "max_plus_mean" else torch.cat((largest, mean), dim=1)
 
 
 def activation(name: Activation, alpha: float) -> Callable[[], nn.Module]:

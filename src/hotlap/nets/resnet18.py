@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,13 +32,6 @@ class Block(nn.Module):
         return out
 
 
-class MaxAndMeanPool(nn.Module):
-    """(B, C, H, W) to (B, 2 C): each channel's largest value, then each channel's mean."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat((F.max_pool2d(x, x.shape[-2:]), F.avg_pool2d(x, x.shape[-2:])), dim=1).flatten(1)
-
-
 def build(net: ResNet18, spec: DataSpec) -> layers.Network:
     """The module for `net` on images like `spec`'s."""
     body = nn.Sequential()
@@ -54,6 +46,6 @@ def build(net: ResNet18, spec: DataSpec) -> layers.Network:
         )
         body.add_module(f"stage{i}", stage)
         c_in = c_out
-    body.add_module("pool", MaxAndMeanPool())
+    body.add_module("pool", layers.GlobalPool("max_and_mean"))
     head = layers.Linear(2 * c_in, spec.classes, bias=True, unit=False, scale=net.logit_scale)
     return layers.Network(body, head)

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from hotlap.errors import UserError, did_you_mean
 from hotlap.nets import layers
 from hotlap.nets.describe import ResNet9
 from hotlap.nets.stem import build_stem
@@ -26,6 +25,8 @@ class Residual(nn.Module):
         return out
 
 
+LAYERS = ("layer1", "layer2", "layer3")
+
 # where the 2x2 pool stands among conv, norm and activation
 ORDER = {
     "after_act": ("conv", "norm", "act", "pool"),
@@ -35,19 +36,14 @@ ORDER = {
 
 
 def build(net: ResNet9, spec: DataSpec) -> layers.Network:
-    """The module for `net` on images like `spec`'s.
-
-    Raises:
-        UserError: if `residual` names a layer that is not there.
-    """
-    names = ("layer1", "layer2", "layer3")
-    for wrong in set(net.residual) - set(names):
-        raise UserError(f"net.residual: no layer {wrong!r}{did_you_mean(wrong, names)}")
+    """The module for `net` on images like `spec`'s."""
     act = layers.activation(net.activation, net.celu_alpha)
 
-    def block(c_in: int, c_out: int, order: tuple[str, ...]) -> nn.Sequential:
+    def block(
+        c_in: int, c_out: int, order: tuple[str, ...], kernel: int = 3, stride: int = 1
+    ) -> nn.Sequential:
         makers: dict[str, Callable[[], nn.Module]] = {
-            "conv": lambda: layers.Conv2d(c_in, c_out, kernel=3),
+            "conv": lambda: layers.Conv2d(c_in, c_out, kernel=kernel, stride=stride),
             "norm": lambda: layers.BatchNorm(c_out, net.norm),
             "act": act,
             "pool": lambda: nn.MaxPool2d(2),
@@ -57,16 +53,29 @@ def build(net: ResNet9, spec: DataSpec) -> layers.Network:
             out.add_module(part, makers[part]())
         return out
 
+    def repeated(layer: nn.Sequential, channels: int, times: int) -> None:
+        for i in range(2, times + 1):
+            layer.add_module(f"again{i}", block(channels, channels, ("norm", "act")))
+
     body = nn.Sequential()
     stem, _ = build_stem(net.stem, spec, net.widths[0], net.norm, act)
+    repeated(stem, net.widths[0], net.norm_repeats[0])
     body.add_module("stem", stem)
     plain = ("conv", "norm", "act")
-    for name, (c_in, c_out) in zip(names, pairwise(net.widths), strict=True):
-        layer = block(c_in, c_out, ORDER[net.pool])
+    widths = zip(LAYERS, pairwise(net.widths), net.norm_repeats[1:], strict=True)
+    for name, (c_in, c_out), repeats in widths:
+        if net.down == "pool":
+            layer = block(c_in, c_out, ORDER[net.pool])
+        else:
+            layer = block(c_in, c_out, plain, kernel=3 if net.down == "stride_3x3" else 1, stride=2)
+        repeated(layer, c_out, repeats)
+        if name in net.extra:
+            layer.add_module("extra", block(c_out, c_out, plain))
         if name in net.residual:
             branch = nn.Sequential(block(c_out, c_out, plain), block(c_out, c_out, plain))
             layer.add_module("residual", Residual(branch))
         body.add_module(name, layer)
-    body.add_module("pool", layers.GlobalMaxPool())
-    head = layers.Linear(net.widths[-1], spec.classes, bias=False, unit=False, scale=net.logit_scale)
+    body.add_module("pool", layers.GlobalPool(net.head))
+    features = net.widths[-1] * (2 if net.head == "max_and_mean" else 1)
+    head = layers.Linear(features, spec.classes, bias=net.head_bias, unit=False, scale=net.logit_scale)
     return layers.Network(body, head)

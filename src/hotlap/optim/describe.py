@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from hotlap.nets.describe import Role
+
+Phase = Literal["step", "reset"]  # of a step: an ordinary one, or one that first resets the weights' norms
 
 
 @dataclass(frozen=True)
@@ -25,25 +28,79 @@ class SGD:
     lr_in_velocity: bool = False
     quoted_for: Literal["sum", "mean"] = "sum"
 
+    def quoting(self, batch_size: int) -> tuple[float, float]:
+        """What a rule's lr and weight decay are multiplied by, for the loss summed over a batch."""
+        return (1 / batch_size, batch_size) if self.quoted_for == "mean" else (1, 1)
+
+    def phase(self, step: int, steps: int) -> Phase:
+        """How step `step` of `steps` is taken."""
+        return "step"
+
+
+@dataclass(frozen=True)
+class LARS:
+    """Nesterov steps as long as the weights' norm says, layer by layer.
+
+    With g the gradient plus weight_decay * w, u = g |w| / (|g| + eps): `v = m v + u; w -= lr (u + m v)`,
+    so lr is the change relative to the weights. Source: You, Gitman, Ginsburg (2017).
+
+    Args:
+        eps: added to the gradient's norm.
+    """
+
+    eps: float = 1e-9
+
+    def quoting(self, batch_size: int) -> tuple[float, float]:
+        """As in `SGD`; the weight decay is quoted for the batch mean."""
+        return 1, batch_size
+
+    def phase(self, step: int, steps: int) -> Phase:
+        """As in `SGD`."""
+        return "step"
+
 
 @dataclass(frozen=True)
 class Muon:
     """Momentum whose steps are made orthogonal by a Newton-Schulz iteration, for convolution filters.
 
-    A filter tensor is read as a matrix (out, in * kh * kw). Before each step its norm is reset to
-    sqrt(out); the Nesterov direction is orthogonalised and subtracted times lr. Source: Jordan et al.
-    (2024), "Muon: An optimizer for hidden layers in neural networks", as used by airbench94_muon.
+    A filter tensor is read as a matrix (out, in * kh * kw). Its norm is reset to sqrt(out) before a step;
+    the Nesterov direction is orthogonalised and subtracted times lr. Weight decay shrinks the weights by
+    lr * weight_decay. Source: Jordan et al. (2024), "Muon: An optimizer for hidden layers in neural
+    networks", as used by airbench94_muon.
 
     Args:
         iterations: Newton-Schulz steps.
         coefficients: a, b, c of X <- a X + (b A + c A^2) X with A = X X^T.
+        reset_first, reset_last: steps from one reset of the norms to the next, at the run's start and end.
     """
 
     iterations: int = 3
     coefficients: tuple[float, float, float] = (3.4445, -4.7750, 2.0315)
+    reset_first: int = 1
+    reset_last: int = 1
+
+    def quoting(self, batch_size: int) -> tuple[float, float]:
+        """As in `SGD`."""
+        return 1, 1
+
+    def phase(self, step: int, steps: int) -> Phase:
+        """As in `SGD`."""
+        return "reset" if step in reset_steps(steps, self.reset_first, self.reset_last) else "step"
 
 
-Optimizer = SGD | Muon
+@lru_cache(maxsize=8)
+def reset_steps(steps: int, first: int, last: int) -> frozenset[int]:
+    """The steps of `steps` that come `first` (growing evenly to `last`) after the one before."""
+    found, since = set(), 0
+    for step in range(steps):
+        since += 1
+        if since >= first + int((last - first) * (step + 1) / steps):
+            found.add(step)
+            since = 0
+    return frozenset(found)
+
+
+Optimizer = SGD | LARS | Muon
 
 
 @dataclass(frozen=True)

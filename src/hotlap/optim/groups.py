@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from hotlap.optim.averages import ema_update, lookahead_update
-from hotlap.optim.describe import EMA, Average, Muon, Rule
+from hotlap.optim.describe import EMA, LARS, Average, Muon, Phase, Rule
+from hotlap.optim.lars import lars_step
 from hotlap.optim.muon import muon_step
 from hotlap.optim.sgd import sgd_step
+
+__all__ = ["Averaged", "Group", "Phase"]
 
 
 @dataclass
@@ -22,9 +25,16 @@ class Group:
     weights: list[Tensor]
     velocity: list[Tensor]
     column: int  # of lr; weight decay and momentum follow
+    end: int  # the step from which they are frozen
 
-    def step(self, grads: list[Tensor], values: Tensor, dtype: torch.dtype) -> None:
-        """One step in place; `values` is this step's row of the table, `dtype` that of fast products."""
+    def step(self, grads: list[Tensor], values: Tensor, phase: Phase, dtype: torch.dtype) -> None:
+        """One step in place.
+
+        Args:
+            values: this step's row of the table.
+            phase: what the optimizer's `phase` said of this step.
+            dtype: of fast products.
+        """
         lr, decay, momentum = values[self.column : self.column + 3]
         opt = self.rule.optimizer
         if isinstance(opt, Muon):
@@ -33,11 +43,15 @@ class Group:
                 grads,
                 self.velocity,
                 lr,
+                decay,
                 momentum,
                 iterations=opt.iterations,
                 coefficients=opt.coefficients,
+                reset=phase == "reset",
                 dtype=dtype,
             )
+        elif isinstance(opt, LARS):
+            lars_step(self.weights, grads, self.velocity, lr, decay, momentum, eps=opt.eps)
         else:
             form = opt.lr_in_velocity
             sgd_step(self.weights, grads, self.velocity, lr, decay, momentum, lr_in_velocity=form)

@@ -55,25 +55,33 @@ def muon_step(
     grads: list[Tensor],
     velocity: list[Tensor],
     lr: Tensor,
+    weight_decay: Tensor,
     momentum: Tensor,
     *,
     iterations: int,
     coefficients: tuple[float, float, float],
+    reset: bool,
     dtype: torch.dtype,
 ) -> None:
     """One step in place on `weights` and `velocity`.
 
     Args:
         weights, grads, velocity: filters (out, in, kh, kw) of one floating dtype.
-        lr, momentum: 0-d tensors on the weights' device, in their dtype.
+        lr, weight_decay, momentum: 0-d tensors on the weights' device, in their dtype.
+        reset: whether the filters' norms are set to sqrt(out) first.
         dtype: what the Newton-Schulz products are computed in.
     """
     torch._foreach_mul_(velocity, momentum)
     torch._foreach_add_(velocity, grads)
     updates = torch._foreach_mul(velocity, momentum)
     torch._foreach_add_(updates, grads)
-    norms = torch._foreach_norm(weights)
-    torch._foreach_mul_(weights, [w.shape[0] ** 0.5 / n for w, n in zip(weights, norms, strict=True)])
+    keep = 1 - lr * weight_decay
+    if reset:
+        norms = torch._foreach_norm(weights)
+        keeps = [keep * w.shape[0] ** 0.5 / n for w, n in zip(weights, norms, strict=True)]
+        torch._foreach_mul_(weights, keeps)
+    else:
+        torch._foreach_mul_(weights, keep)
     steps = orthogonalise(list(updates), iterations, coefficients, dtype)
     torch._foreach_mul_(steps, lr)
     torch._foreach_sub_(weights, steps)

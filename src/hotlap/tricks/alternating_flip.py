@@ -18,6 +18,7 @@ class AlternatingFlip(Trick):
     touches = ("augment",)
     source = "Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU (2024)"
     effect = "about 0.1 point on short runs, at no cost; nothing on one epoch"
+    failures = "nothing on one epoch; like any mirroring, wrong where left and right mean something"
     excludes = ("random-flip",)
 
     def __call__(self, plan: Plan) -> Plan:

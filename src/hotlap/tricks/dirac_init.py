@@ -18,6 +18,7 @@ class DiracInit(Trick):
     touches = ("net.init",)
     source = "Balsam, hlb-CIFAR10 (2023)"
     effect = "lets a net without residuals train as fast as one with them"
+    failures = "nothing to gain where shortcuts carry the identity already"
 
     def __call__(self, plan: Plan) -> Plan:
         if not isinstance(plan.net, AirNet):

@@ -32,7 +32,11 @@ class Ema(Trick):
     touches = ("after", "evaluation.weights", "knobs.lr")
     source = "Page, How to Train Your ResNet 8 (2019)"
     effect = "Page: 94.1% in 13 epochs instead of 14"
-    excludes = ("lookahead",)
+    failures = (
+        "without a rate that stays up at the end it averages "
+        "weights that no longer move; decay and run length go together"
+    )
+    excludes = ("lookahead", "kinked-schedule", "one-cycle", "piecewise-schedule")
 
     def __call__(self, plan: Plan) -> Plan:
         lr = Piecewise((0.0, self.peak_at, self.floor_from), (0.0, 1.0, self.floor), at="end")

@@ -16,6 +16,7 @@ class FlipTta(Trick):
     touches = ("evaluation.tta",)
     source = "Page, How to Train Your ResNet 8 (2019)"
     effect = "Page: 94.1% in 10 epochs instead of 13, without cutout"
+    failures = "doubles the inference; on single-view benchmarks it is not allowed"
     excludes = ("multi-crop-tta",)
 
     def __call__(self, plan: Plan) -> Plan:

@@ -27,6 +27,7 @@ class Lookahead(Trick):
     touches = ("after", "knobs.lookahead")
     source = "Zhang et al. (2019); Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU (2024)"
     effect = "about 0.1 point in airbench94"
+    failures = "with a slow schedule the slow weights lag behind; not together with an EMA"
     excludes = ("ema",)
 
     def __call__(self, plan: Plan) -> Plan:

@@ -22,6 +22,7 @@ class RandomFlip(Trick):
     touches = ("augment",)
     source = "standard practice; in groups: Page, How to Train Your ResNet 8 (2019)"
     effect = "1 to 2 points on CIFAR-10 together with translation"
+    failures = "digits, text, anything with a handedness"
     excludes = ("alternating-flip",)
 
     def __call__(self, plan: Plan) -> Plan:

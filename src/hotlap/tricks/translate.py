@@ -24,6 +24,7 @@ class Translate(Trick):
     touches = ("augment",)
     source = "standard practice; in groups: Page, How to Train Your ResNet 8 (2019)"
     effect = "1 to 2 points on CIFAR-10 together with flipping"
+    failures = "large shifts on short runs cost more than they regularise"
 
     def __call__(self, plan: Plan) -> Plan:
         return replace(plan, augment=(*plan.augment, augment.Translate(self.pixels, self.mode)))

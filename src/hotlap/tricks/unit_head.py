@@ -18,6 +18,7 @@ class UnitHead(Trick):
     touches = ("net.unit_head", "net.logit_scale")
     source = "airbench94_muon (Jordan, 2024)"
     effect = "lets the head take the rates of the Muon recipe; no figure of its own published"
+    failures = "with the usual rates of a head the logits hardly move"
 
     def __call__(self, plan: Plan) -> Plan:
         if not isinstance(plan.net, AirNet):

@@ -1,0 +1,133 @@
+"""Whether a plan can run on such data, said before anything is built."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+from hotlap.data.augment import ColorJitter, Cutmix, Cutout, Flip, Mixup, Translate
+from hotlap.data.loading import HostLoader
+from hotlap.errors import UserError
+from hotlap.nets.describe import check_net
+from hotlap.optim import Lookahead
+from hotlap.plan import HardExamples, Plan
+from hotlap.spec import DataSpec
+
+
+def check_plan(plan: Plan, spec: DataSpec) -> None:
+    """Whether `plan` can run on data like `spec`.
+
+    Raises:
+        UserError: naming the first slot that cannot, and the mend.
+    """
+    check_budget(plan, spec)
+    check_net(plan.net, spec)
+    if plan.batch_size % plan.net.norm.splits:
+        raise UserError(
+            f"a batch of {plan.batch_size} does not divide into net.norm.splits = {plan.net.norm.splits};"
+            " set one so that it does"
+        )
+    if not 0 <= plan.loss.smoothing < 1:
+        raise UserError(f"loss.smoothing = {plan.loss.smoothing:g}; give a number from 0 to below 1")
+    check_augment(plan, spec)
+    check_loading(plan, spec)
+    check_rules(plan)
+
+
+def check_budget(plan: Plan, spec: DataSpec) -> None:
+    if not 0 < plan.batch_size <= spec.train_count:
+        raise UserError(
+            f"batch_size = {plan.batch_size} with {spec.train_count} training images;"
+            " --set batch_size to between 1 and that"
+        )
+    if not 0 < plan.epochs < float("inf"):
+        raise UserError(f"epochs = {plan.epochs:g}; give a number above 0")
+    if not 0 < plan.evaluation.share <= 1:
+        raise UserError(f"evaluation.share = {plan.evaluation.share:g}; give a share above 0, up to 1")
+    shares, scales = plan.resolution.until, plan.resolution.scale
+    if len(shares) != len(scales) or any(b <= a for a, b in pairwise((0.0, *shares, 1.0000001))):
+        raise UserError(
+            f"resolution.until = {list(shares)}, resolution.scale = {list(scales)};"
+            " give as many of each, and shares that increase from above 0 to 1"
+        )
+    if any(not 0 < s <= 1 for s in scales):
+        raise UserError(f"resolution.scale = {list(scales)}; give shares of the side, above 0 up to 1")
+    for scale in scales:
+        smaller = tuple(max(1, round(scale * n)) for n in spec.shape[1:])
+        check_net(plan.net, replace(spec, shape=(spec.channels, *smaller)), "resolution.scale")
+    if any(not 0 < f <= 1 for f in plan.freeze):
+        raise UserError(f"freeze = {list(plan.freeze)}; give shares of the run, above 0 up to 1")
+
+
+def check_augment(plan: Plan, spec: DataSpec) -> None:
+    smaller = min(spec.height, spec.width)
+    for op in plan.augment:
+        name = f"augment.{type(op).__name__.lower()}"
+        if isinstance(op, Translate) and not 0 <= op.pixels < smaller:
+            raise UserError(
+                f"{name}.pixels = {op.pixels} on images of {spec.height}x{spec.width};"
+                " give less than the smaller side"
+            )
+        if isinstance(op, Cutout | Cutmix) and not 1 <= op.pixels <= smaller:
+            raise UserError(
+                f"{name}.pixels = {op.pixels} on images of {spec.height}x{spec.width};"
+                " give 1 up to the smaller side"
+            )
+        if isinstance(op, ColorJitter) and (op.brightness < 0 or op.contrast < 0):
+            raise UserError(
+                f"{name}: brightness = {op.brightness:g}, contrast = {op.contrast:g}; give 0 or more"
+            )
+        if isinstance(op, Mixup) and not op.alpha > 0:
+            raise UserError(f"{name}.alpha = {op.alpha:g}; give a number above 0")
+        if isinstance(op, Mixup | Cutmix) and not 0 <= op.start <= 1:
+            raise UserError(f"{name}.start = {op.start:g}; give a share of the run, 0 to 1")
+
+
+def check_loading(plan: Plan, spec: DataSpec) -> None:
+    loader, sampler = plan.loader, plan.sampler
+    if isinstance(loader, HostLoader):
+        if loader.workers < 0:
+            raise UserError(f"loader.workers = {loader.workers}; give 0 or more")
+        if isinstance(sampler, HardExamples):
+            raise UserError(
+                "sampler.kind = 'hardexamples' reads from the device; set loader.kind = 'deviceloader'"
+            )
+        drawn = [
+            op for op in plan.augment if isinstance(op, Flip | Translate | Cutout) and op.mode != "random"
+        ]
+        if loader.random == "example" and drawn:
+            name = type(drawn[0]).__name__.lower()
+            raise UserError(
+                f"augment.{name}.mode = {drawn[0].mode!r} is drawn for the whole set at once;"
+                " set it to 'random', or loader.random = 'bulk'"
+            )
+    if isinstance(sampler, HardExamples):
+        if not plan.batch_size <= sampler.of <= spec.train_count:
+            raise UserError(
+                f"sampler.of = {sampler.of} with batches of {plan.batch_size} and {spec.train_count} training"
+                " images; set it to between those two"
+            )
+        if sampler.every < 1:
+            raise UserError(f"sampler.every = {sampler.every}; give 1 or more")
+        check_net(sampler.net, spec)
+
+
+def check_rules(plan: Plan) -> None:
+    for rule in plan.rules:
+        plan.knob(rule.lr_knob, f"rules.{rule.name}.lr_knob")
+        if not 0 <= rule.momentum < 1:
+            raise UserError(f"rules.{rule.name}.momentum = {rule.momentum:g}; give 0 to below 1")
+        if not 0 < rule.until <= 1:
+            raise UserError(
+                f"rules.{rule.name}.until = {rule.until:g}; give a share of the run, above 0 to 1"
+            )
+    for average in plan.after:
+        if average.every < 1:
+            raise UserError(f"after: every = {average.every}; give a whole number of steps, 1 or more")
+        if isinstance(average, Lookahead):
+            plan.knob(average.knob, "after.lookahead.knob")
+    claimed = [role for rule in plan.rules for role in rule.roles]
+    for role in {r for r in claimed if claimed.count(r) > 1}:
+        raise UserError(f"rules: the role {role!r} is claimed by more than one rule; leave it in one")
+    if plan.evaluation.weights == "ema" and not any(hasattr(a, "decay") for a in plan.after):
+        raise UserError("evaluation.weights = 'ema' but no EMA is kept; --with ema, or set it to 'final'")

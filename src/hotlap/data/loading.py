@@ -1,0 +1,32 @@
+"""How batches of training images come to be, as descriptions. Data only: no torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DeviceLoader:
+    """The whole set lies on the device in uint8; a batch is read, augmented and normalised there, in bulk."""
+
+
+@dataclass(frozen=True)
+class HostLoader:
+    """Images are prepared one by one on the host, in Python, and batches copied to the device.
+
+    This is how the series starts and how most training scripts load; it is here to be measured.
+
+    Args:
+        preprocess: `epoch` normalises, transposes and pads each image every time it is used; `once` does
+            it to the whole set before the first epoch, in the training time.
+        random: `example` calls the random number generator for each image; `bulk` once an epoch.
+        workers: loader processes; 0 prepares batches in the training process.
+    """
+
+    preprocess: Literal["epoch", "once"] = "once"
+    random: Literal["example", "bulk"] = "bulk"
+    workers: int = 0
+
+
+Loader = DeviceLoader | HostLoader

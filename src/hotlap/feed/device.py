@@ -1,0 +1,145 @@
+"""Batches from a set on the device: shuffled, augmented and normalised there, all of it inside the step."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hotlap.data.augment import Epoch, Geometry, Mixture, Pixels
+from hotlap.data.device import DeviceSet
+from hotlap.machine import Engine
+from hotlap.plan import Plan
+from hotlap.seeds import generator
+
+
+class DeviceFeed:
+    """The batches of a run, and where in it they are.
+
+    What is random is drawn in bulk at the start of each epoch (`enter`), into buffers that the step reads;
+    so `batch` is the same kernels on the same addresses every time and can be captured.
+
+    Args:
+        plan: its augmentation, epochs and number of classes are used.
+        images: the training set on the device.
+        engine: device and arithmetic.
+        size: images a batch.
+
+    Attributes:
+        steps_per_epoch, steps: of an epoch and of the whole run.
+        step_index, cursor: (1,) int64 on the device: the step of the run, and of the epoch.
+        order: (count,) int64, the epoch's order.
+        choices: for each augmentation, what was drawn for each image of the set.
+        wait_s: seconds spent waiting for batches in `push`; 0 here.
+    """
+
+    def __init__(self, plan: Plan, images: DeviceSet, engine: Engine, size: int):
+        self.plan, self.images, self.engine, self.size = plan, images, engine, size
+        self.wait_s = 0.0
+        self.seed = 0
+        device, count = engine.device, len(images)
+        self.steps_per_epoch = count // size
+        self.steps = max(1, math.ceil(plan.epochs * self.steps_per_epoch - 1e-9))
+        zeros = partial(torch.zeros, dtype=torch.int64, device=device)
+        self.step_index, self.cursor, self.order = zeros(1), zeros(1), zeros(count)
+        self.offsets = torch.arange(size, device=device)
+        self.choices = [torch.zeros_like(op.draw(self._epoch(0, i))) for i, op in enumerate(plan.augment)]
+        self.drawn: tuple[int, int] | None = None  # the (seed, epoch) whose draws the buffers hold
+
+    def compile(self) -> None:
+        """Compile what this feed trains by itself; nothing here."""
+
+    def begin(self, seed: int) -> None:
+        """Before the first step of a run, in its training time."""
+        self.reset(seed)
+
+    def reset(self, seed: int) -> None:
+        """Forget what was drawn, and stand before the first step."""
+        self.seed, self.drawn = seed, None
+        self.step_index.zero_()
+        self.cursor.zero_()
+
+    def enter(self, step: int) -> None:
+        """Stand before `step`, with its epoch's order and augmentation drawn."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        self.step_index.fill_(step)
+        self.cursor.fill_(within)
+        if self.drawn == (self.seed, epoch):
+            return
+        device, count = self.engine.device, len(self.order)
+        order = generator(self.seed, "order", epoch, device=device)
+        self.order.copy_(torch.randperm(count, generator=order, device=device))
+        for i, (op, choice) in enumerate(zip(self.plan.augment, self.choices, strict=True)):
+            choice.copy_(op.draw(self._epoch(epoch, i)))
+        self.drawn = (self.seed, epoch)
+
+    def _epoch(self, index: int, operation: int) -> Epoch:
+        _, height, width = self.images.shape
+        progress = index * self.steps_per_epoch / self.steps
+        streams = partial(generator, self.seed, "augment", operation, device=self.engine.device)
+        return Epoch(index, progress, len(self.images), height, width, streams, self.engine.device)
+
+    def push(self) -> None:
+        """What the host does before each step; nothing here."""
+
+    def advance(self) -> None:
+        """The step is done; part of it."""
+        self.step_index.add_(1)
+        self.cursor.add_(1)
+
+    def index(self) -> Tensor:
+        """(B,) int64: which images are in the batch."""
+        return self.order.index_select(0, self.cursor * self.size + self.offsets)
+
+    def batch(self, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+        """The next batch.
+
+        Args:
+            scale: side of the images as a share of the set's.
+
+        Returns:
+            images (B, C, H, W), targets ((B,) int64, or (B, classes) where a mixture blends them), and the
+            images' own labels (B,) int64.
+        """
+        index = self.index()
+        x, labels = self.read(index), self.images.labels.index_select(0, index)
+        target = labels
+        for op, choice in self._operations(Mixture, index):
+            if target is labels:
+                target = F.one_hot(labels, self.images.classes).to(self.engine.weights_dtype)
+            x, target = op.mix(choice, x, target)
+        return resized(x, scale, self.engine.format), target, labels
+
+    def read(self, index: Tensor) -> Tensor:
+        """Augmented, normalised images (B, C, H, W) at `index` (B,)."""
+        maps = None
+        geometry = self._operations(Geometry, index)
+        if geometry:
+            _, height, width = self.images.shape
+            rows, columns = (
+                torch.arange(n, device=index.device).expand(len(index), n) for n in (height, width)
+            )
+            for op, choice in geometry:
+                rows, columns = op.edit(choice, rows, columns)
+            maps = rows, columns
+        x = self.images.read(index, maps)
+        for op, choice in self._operations(Pixels, index):
+            x = op.paint(choice, x)
+        return x
+
+    def _operations(self, kind: tuple[type, ...], index: Tensor) -> list[tuple[Any, Tensor]]:
+        pairs = zip(self.plan.augment, self.choices, strict=True)
+        return [(op, choice.index_select(0, index)) for op, choice in pairs if isinstance(op, kind)]
+
+
+def resized(x: Tensor, scale: float, layout: torch.memory_format) -> Tensor:
+    """Images (B, C, H, W) brought to `scale` times their sides, rounded, with an antialiasing filter."""
+    if scale == 1:
+        return x
+    size = [max(1, round(scale * n)) for n in x.shape[-2:]]
+    small = F.interpolate(x.float(), size, mode="bilinear", antialias=True, align_corners=False)
+    return small.to(x.dtype).contiguous(memory_format=layout)
