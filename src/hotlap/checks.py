@@ -53,8 +53,8 @@ def check_budget(plan: Plan, spec: DataSpec) -> None:
     if any(not 0 < s <= 1 for s in scales):
         raise UserError(f"resolution.scale = {list(scales)}; give shares of the side, above 0 up to 1")
     for scale in scales:
-        smaller = tuple(max(1, round(scale * n)) for n in spec.shape[1:])
-        check_net(plan.net, replace(spec, shape=(spec.channels, *smaller)), "resolution.scale")
+        height, width = (max(1, round(scale * n)) for n in (spec.height, spec.width))
+        check_net(plan.net, replace(spec, shape=(spec.channels, height, width)), "resolution.scale")
     if any(not 0 < f <= 1 for f in plan.freeze):
         raise UserError(f"freeze = {list(plan.freeze)}; give shares of the run, above 0 up to 1")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from hotlap.data.augment import Augmentation
-from hotlap.data.loading import DeviceLoader, Loader
+from hotlap.data.loading import DeviceLoader, Loader, Resolution
 from hotlap.errors import UserError, did_you_mean
 from hotlap.nets import AirNet, Net, ResNet9
 from hotlap.nets.describe import Role
@@ -80,23 +80,6 @@ class HardExamples:
 
 
 Sampler = Shuffle | HardExamples
-
-
-@dataclass(frozen=True)
-class Resolution:
-    """Progressive resizing: smaller images early in the run.
-
-    Args:
-        until: shares of the run, increasing, at which a stretch of smaller images ends.
-        scale: of each stretch, the images' sides as a share of the set's. After the last they are whole.
-    """
-
-    until: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
-
-    def at(self, progress: float) -> float:
-        """The scale when this share of the run is done."""
-        return next((s for u, s in zip(self.until, self.scale, strict=True) if progress < u - 1e-9), 1.0)
 
 
 BASE_RULE = Rule(

@@ -40,6 +40,7 @@ class Recipe:
         steps: tricks and settings; a trick stands in it once.
         base: the name of the recipe this one is a diff of; none for a root.
         data: the data set it was made for, in the words of `--data`.
+        own: the settings that it gives itself, and does not inherit from its base.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Recipe:
     steps: tuple[Step, ...] = ()
     base: str | None = None
     data: str = "cifar10"
+    own: tuple[Set, ...] = ()
 
     def then(
         self,
@@ -71,13 +73,17 @@ class Recipe:
             if word not in names:
                 raise UserError(f"recipe {self.name!r} has no trick {word!r}{did_you_mean(word, names)}")
             kept = [s for s in kept if not (isinstance(s, Trick) and s.name == word)]
-        for step in (*steps, *(Set(k, v) for k, v in settings.items())):
+        given = (*steps, *(Set(k, v) for k, v in settings.items()))
+        for step in given:
             same = [i for i, s in enumerate(kept) if slot_of(s) == slot_of(step)]
             if same:
                 kept[same[0]] = step
             else:
                 kept.append(step)
-        made = Recipe(name, summary or self.summary, self.root, tuple(kept), self.name, data or self.data)
+        own = tuple(step for step in given if isinstance(step, Set))
+        made = Recipe(
+            name, summary or self.summary, self.root, tuple(kept), self.name, data or self.data, own
+        )
         check_order([s for s in kept if isinstance(s, Trick)], name)
         return made
 
@@ -89,7 +95,8 @@ class Recipe:
         """The plan this recipe comes to.
 
         Raises:
-            UserError: from a trick that cannot apply, or a setting with an unknown key or a wrong value.
+            UserError: from a trick that cannot apply, a setting with an unknown key or a wrong value, or one
+                that a later trick changes again.
         """
         plan = self.root
         for is_trick, steps in groupby(self.steps, key=lambda s: isinstance(s, Trick)):
@@ -98,7 +105,22 @@ class Recipe:
                     plan = trick(plan)
             else:  # settings in a row go together: one may be wrong without the other
                 plan = apply_settings(plan, typing.cast(Iterable[Set], steps), self.name)
+        self._check_own(plan)
         return plan
+
+    def _check_own(self, plan: Plan) -> None:
+        """Refuse a setting of this recipe's own that does not hold in the end.
+
+        A setting inherited from a base may be changed further by a trick, as a rate is by a larger batch.
+        """
+        flat = flatten(plan) if self.own else {}
+        for step in {step.key: step for step in self.own}.values():
+            came_to = toml_value(flat[step.key]) if step.key in flat else "nothing"
+            if came_to != toml_value(as_held(step.value, flat.get(step.key))):
+                raise UserError(
+                    f"{self.name}: {step.key} is set to {step.value!r}, and a trick after it makes {came_to}"
+                    " of it; leave one of them out"
+                )
 
     def flat(self) -> Flat:
         """The resolved plan by dotted key, with the recipe's name and data set."""
@@ -107,6 +129,13 @@ class Recipe:
     def text(self) -> str:
         """The resolved plan as flat, sorted TOML; the same text always means the same training."""
         return render(self.flat())
+
+
+def as_held(value: Any, held: Any) -> Any:
+    """A value in the form in which the flat text holds it: tuples as lists, whole numbers as floats."""
+    if isinstance(held, list):
+        return list(value)
+    return float(value) if isinstance(held, float) else value
 
 
 def slot_of(step: Step) -> str:

@@ -18,6 +18,8 @@ VERBS = {
     "predict": "classify image files with a saved model",
     "recipes": "list, show, compare and copy recipes",
     "tricks": "list and show tricks",
+    "ladder": "what each rung of a ladder of recipes takes, reaches and buys",
+    "explain": "the experiment behind an idea, run here, as a page with plots",
     "data": "list, get and check data sets",
     "doctor": "this machine: what it measures, what will be used and why",
 }

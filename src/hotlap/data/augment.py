@@ -214,7 +214,8 @@ class ColorJitter:
         )
 
     def one(self, image: Image, choice: Any) -> Image:
-        return (image + choice[0]) * choice[1]
+        changed: Image = (image + choice[0]) * choice[1]
+        return changed
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How batches of training images come to be, as descriptions. Data only: no torch here."""
+"""How batches of training images come to be and how large they are, as descriptions. No torch here."""
 
 from __future__ import annotations
 
@@ -30,3 +30,20 @@ class HostLoader:
 
 
 Loader = DeviceLoader | HostLoader
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Progressive resizing: smaller images early in the run.
+
+    Args:
+        until: shares of the run, increasing, at which a stretch of smaller images ends.
+        scale: of each stretch, the images' sides as a share of the set's. After the last they are whole.
+    """
+
+    until: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    def at(self, progress: float) -> float:
+        """The scale when this share of the run is done."""
+        return next((s for u, s in zip(self.until, self.scale, strict=True) if progress < u - 1e-9), 1.0)

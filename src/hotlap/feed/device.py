@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,9 @@ from hotlap.data.device import DeviceSet
 from hotlap.machine import Engine
 from hotlap.plan import Plan
 from hotlap.seeds import generator
+
+if TYPE_CHECKING:
+    from hotlap.program import Program
 
 
 class DeviceFeed:
@@ -50,8 +53,18 @@ class DeviceFeed:
         self.choices = [torch.zeros_like(op.draw(self._epoch(0, i))) for i, op in enumerate(plan.augment)]
         self.drawn: tuple[int, int] | None = None  # the (seed, epoch) whose draws the buffers hold
 
+    @property
+    def prelude(self) -> Program | None:
+        """What this feed trains at the start of a run to choose its batches; nothing here."""
+        return None
+
+    def assume_prelude(self) -> None:
+        """Let the next `begin` go without the prelude, as if it had run: for timing and capturing steps."""
+
     def compile(self) -> None:
-        """Compile what this feed trains by itself; nothing here."""
+        """Compile the prelude, if there is one."""
+        if self.prelude is not None:
+            self.prelude.compile()
 
     def begin(self, seed: int) -> None:
         """Before the first step of a run, in its training time."""

@@ -137,4 +137,5 @@ def preprocess(images: npt.NDArray[np.uint8], spec: DataSpec, border: int) -> Fl
     std = np.maximum(np.array(spec.std, dtype=np.float32), 1e-3)
     x = (images.astype(np.float32) - mean) * (1 / std)
     x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    return np.pad(x, [(0, 0), (0, 0), (border, border), (border, border)], mode="reflect") if border else x
+    padded: Floats = np.pad(x, [(0, 0), (0, 0), (border, border), (border, border)], mode="reflect")
+    return padded

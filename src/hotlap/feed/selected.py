@@ -36,7 +36,7 @@ class Selector(Program):
         super().__init__(proxy, dataset, engine, feed, images)
         self.picks = torch.zeros(self.steps, plan.batch_size, dtype=torch.int64, device=engine.device)
 
-    def _phase(self, group: Group, step: int) -> Phase:
+    def _phase(self, group: Group, step: int) -> Phase | None:
         return super()._phase(group, step) if step % self.sampler.every == 0 else None
 
     def _objective(self, losses: Tensor) -> Tensor:
@@ -55,9 +55,18 @@ class SelectedFeed(DeviceFeed):
         self.selector = Selector(plan, plan.sampler, dataset, images, engine)
         self.steps_per_epoch, self.steps = self.selector.steps_per_epoch, self.selector.steps
         self.picked: int | None = None  # the seed whose picks are there
+        self.assumed = False
+
+    @property
+    def prelude(self) -> Program:
+        return self.selector
+
+    def assume_prelude(self) -> None:
+        self.assumed = True
 
     def compile(self) -> None:
-        self.selector.compile()
+        super().compile()
+        self.assume_prelude()  # what is captured on dummy data needs no real picks
 
     def reset(self, seed: int) -> None:
         super().reset(seed)
@@ -66,7 +75,10 @@ class SelectedFeed(DeviceFeed):
 
     def begin(self, seed: int) -> None:
         super().begin(seed)
-        self._pick()
+        if self.assumed:
+            self.picked, self.assumed = seed, False
+        else:
+            self._pick()
 
     def enter(self, step: int) -> None:
         if self.picked is None:  # a resumed run picks again what it picked before

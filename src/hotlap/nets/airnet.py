@@ -15,7 +15,7 @@ from hotlap.spec import DataSpec
 class ResidualGroup(nn.Module):
     """x = first(input); act(x + rest(x)), or x + act(rest(x)). Input (B, c_in, H, W), output halved."""
 
-    def __init__(self, first: nn.Sequential, rest: nn.Sequential, act: nn.Module, add_first: bool):
+    def __init__(self, first: nn.Module, rest: nn.Module, act: nn.Module, add_first: bool):
         super().__init__()
         self.first, self.rest, self.act, self.add_first = first, rest, act, add_first
 
@@ -28,11 +28,14 @@ class ResidualGroup(nn.Module):
 def build(net: AirNet, spec: DataSpec) -> layers.Network:
     """The module for `net` on images like `spec`'s."""
     act = layers.activation(net.activation, net.celu_alpha)
+    named = net.activation if net.stem_activation == "same" else net.stem_activation
+    stem_act = layers.activation(named, net.celu_alpha)
     body = nn.Sequential()
-    stem, width = build_stem(net.stem, spec, net.widths[0], net.norm, act)
+    zero = net.stem_bias_init == "zero"
+    stem, width = build_stem(net.stem, spec, net.widths[0], net.norm, stem_act, zero_bias=zero)
     body.add_module("stem", stem)
     if isinstance(net.stem, WhitenStem) and not net.stem.pointwise:
-        body.add_module("act", act())
+        body.add_module("act", stem_act())
     for i in range(len(net.widths)):
         body.add_module(f"group{i + 1}", build_group(net, i, width, act))
         width = net.widths[i]

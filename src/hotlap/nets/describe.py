@@ -102,6 +102,8 @@ class AirNet:
         celu_alpha: only CELU reads it.
         norm: every norm in the net.
         stem: the first layer.
+        stem_activation: after the stem, if another than the rest of the net's.
+        stem_bias_init: where the bias of a whitening stem starts: drawn as PyTorch would, or at 0.
         init: `dirac` starts the first in_channels filters of each convolution as the identity.
         unit_head: whether the head's weights start with standard deviation 1.
         logit_scale: multiplies the logits.
@@ -117,6 +119,8 @@ class AirNet:
     celu_alpha: float = 1.0
     norm: Norm = Norm(scale=False, momentum=0.4, eps=1e-12)
     stem: Stem = WhitenStem()
+    stem_activation: Literal["same", Activation] = "same"
+    stem_bias_init: Literal["uniform", "zero"] = "uniform"
     init: Literal["default", "dirac"] = "dirac"
     unit_head: bool = False
     logit_scale: float = 1 / 9

@@ -38,7 +38,7 @@ class Conv2d(nn.Module):
     ):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(c_out, c_in, kernel, kernel))
-        self.stride, self.init = stride, init
+        self.kernel, self.stride, self.init = kernel, stride, init
         self.padding, self.uneven = (kernel - 1) // 2, kernel % 2 == 0
 
     def reset(self, generator: torch.Generator) -> None:
@@ -47,9 +47,14 @@ class Conv2d(nn.Module):
             nn.init.dirac_(self.weight.data[: self.weight.shape[1]])
 
     def forward(self, x: Tensor) -> Tensor:
+        stride = self.stride
         if self.uneven:
             x = F.pad(x, (0, 1, 0, 1))
-        return F.conv2d(x, self.weight.to(x.dtype), stride=self.stride, padding=self.padding)
+        if self.kernel == 1 and stride > 1:
+            # the same function; torch 2.13's own kernel crashes in its backward pass with 4 or 8 channels of
+            # channels-last float32 on images of 48 pixels
+            x, stride = x[:, :, ::stride, ::stride], 1
+        return F.conv2d(x, self.weight.to(x.dtype), stride=stride, padding=self.padding)
 
 
 class Linear(nn.Module):
@@ -187,9 +192,9 @@ class GhostNorm(torch.autograd.Function):
 class Whiten(nn.Module):
     """A fixed convolution that whitens patches. Input (B, C, H, W), output (B, signs * C * k * k, H', W')."""
 
-    def __init__(self, channels: int, stem: WhitenStem):
+    def __init__(self, channels: int, stem: WhitenStem, zero_bias: bool = False):
         super().__init__()
-        self.stem = stem
+        self.stem, self.zero_bias = stem, zero_bias
         width = stem.signs * channels * stem.kernel**2
         self.weight = nn.Parameter(
             torch.empty(width, channels, stem.kernel, stem.kernel), requires_grad=False
@@ -199,6 +204,8 @@ class Whiten(nn.Module):
     def reset(self, generator: torch.Generator) -> None:
         if self.bias is not None:  # as PyTorch starts a convolution's bias
             fill_uniform(self.bias, fan_in=self.weight[0].numel(), generator=generator)
+            if self.zero_bias:
+                self.bias.data.zero_()
 
     def calibrate(self, images: Tensor) -> None:
         """Set the filters from normalised images (N, C, H, W): eigenvectors of the patch covariance, each

@@ -12,7 +12,13 @@ from hotlap.spec import DataSpec
 
 
 def build_stem(
-    stem: Stem, spec: DataSpec, width: int, norm: Norm, act: Callable[[], nn.Module]
+    stem: Stem,
+    spec: DataSpec,
+    width: int,
+    norm: Norm,
+    act: Callable[[], nn.Module],
+    *,
+    zero_bias: bool = False,
 ) -> tuple[nn.Sequential, int]:
     """The stem's module and the number of channels it puts out.
 
@@ -21,7 +27,7 @@ def build_stem(
     """
     out = nn.Sequential()
     if isinstance(stem, WhitenStem):
-        whiten = layers.Whiten(spec.channels, stem)
+        whiten = layers.Whiten(spec.channels, stem, zero_bias)
         out.add_module("whiten", whiten)
         filters = whiten.weight.shape[0]
         if not stem.pointwise:

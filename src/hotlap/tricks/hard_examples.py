@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from hotlap import plan as plans
-from hotlap.nets import AirNet
+from hotlap.nets import AirNet, WhitenStem
 from hotlap.plan import Plan, Trick
 
 
@@ -20,12 +21,15 @@ class HardExamples(Trick):
         every: the proxy learns at every so many steps.
         widths: of the proxy, an airnet.
         bias: whether the proxy's whitening has a bias, as the main net's.
+        rule: how rates quoted for the batch mean follow the smaller batch: `linear` keeps what each example
+            moves, `none` leaves them as they are given.
     """
 
     of: int = 1024
     every: int = 4
     widths: tuple[int, ...] = (32, 64, 64)
     bias: bool = True
+    rule: Literal["linear", "none"] = "linear"
 
     touches = (
         "sampler",
@@ -38,15 +42,14 @@ class HardExamples(Trick):
 
     def __call__(self, plan: Plan) -> Plan:
         kept = self.of // 2
-        times = kept / plan.batch_size  # a rate quoted for the batch mean stays the same for each example
+        times = kept / plan.batch_size if self.rule == "linear" else 1.0
         rules = tuple(
             replace(r, lr=r.lr * times, weight_decay=r.weight_decay / times)
             if getattr(r.optimizer, "quoted_for", "sum") == "mean"
             else r
             for r in plan.rules
         )
-        proxy = AirNet(widths=self.widths)
-        sampler = plans.HardExamples(
-            self.of, self.every, replace(proxy, stem=replace(proxy.stem, bias=self.bias))
-        )
+        proxy = AirNet(widths=self.widths, stem=WhitenStem(bias=self.bias))
+        proxy = replace(proxy, norm=replace(proxy.norm, momentum=plan.net.norm.momentum))
+        sampler = plans.HardExamples(self.of, self.every, proxy)
         return replace(plan, sampler=sampler, batch_size=kept, rules=rules)

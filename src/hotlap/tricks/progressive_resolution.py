@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hotlap.plan import Plan, Resolution, Trick
+from hotlap.data.loading import Resolution
+from hotlap.plan import Plan, Trick
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,7 @@ class Widths(Trick):
     failures = "width alone is a slow way to accuracy"
 
     def __call__(self, plan: Plan) -> Plan:
-        if not isinstance(plan.net.widths, tuple) or len(self.channels) != len(plan.net.widths):
-            raise UserError(
-                f"widths: this net has {len(plan.net.widths)} widths; give channels as many values"
-            )
-        return replace(plan, net=replace(plan.net, widths=self.channels))
+        wanted = len(plan.net.widths)
+        if len(self.channels) != wanted:
+            raise UserError(f"widths: this net has {wanted} widths; give channels as many values")
+        return replace(plan, net=replace(plan.net, widths=self.channels))  # type: ignore[arg-type]

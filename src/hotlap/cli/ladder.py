@@ -1,0 +1,184 @@
+"""`hotlap ladder`: what each rung takes, reaches and buys."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hotlap.cli.main import DONE, common, settings_of
+from hotlap.cli.output import Output
+from hotlap.errors import UserError
+
+if TYPE_CHECKING:
+    from hotlap.measure.ladder import Ladder, Row
+    from hotlap.recipe import Recipe
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "rungs",
+        nargs="*",
+        default=["page"],
+        metavar="RUNG",
+        help="page: the series; after: what came later; or recipes, TOML files, patterns such as 'page/1*'"
+        " (default: page)",
+    )
+    parser.add_argument("--full", action="store_true", help="train every rung instead of projecting its time")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="full runs of a rung (default: 1)")
+    parser.add_argument(
+        "--budget", type=float, default=0.0, metavar="MIN", help="minutes of full runs, cheapest rungs first"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, metavar="S", help="seconds of timed steps a rung (default: 20)"
+    )
+    parser.add_argument("--data", metavar="SRC", help="in place of the recipes' own data")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data set lies")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a value in every rung's plan"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where results go; the same again goes on")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    check(args)
+    out = Output(args.json)
+    recipes = choose(args, out)
+    import torch
+
+    from hotlap.measure.ladder import Ladder, compare, within_budget
+    from hotlap.measure.ladder_page import as_json, save
+    from hotlap.run import Interrupted
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    folder = args.out or Path("runs") / f"ladder-{time.strftime('%Y%m%d-%H%M%S')}"
+    ladder = Ladder(recipes, folder, args.device, args.data, args.data_dir, args.threads)
+    try:
+        if args.full:
+            chosen = [r.name for r in recipes]
+        else:
+            project_all(ladder, args.seconds, out)
+            chosen = within_budget(ladder.rungs(), 60 * args.budget, args.seeds)
+        train_all(ladder, chosen, args.seeds, out)
+    except KeyboardInterrupt:
+        raise Interrupted(f"the same command and --out {folder}") from None
+    rows = compare(ladder.rungs())
+    say_table(rows, out)
+    files = save(ladder, rows, args.full)
+    for name, path in files.items():
+        out.say(f"{name + ':':<9}{path}")
+    out.result(
+        {
+            "folder": str(folder),
+            "depth": "full" if args.full else "projected",
+            "rungs": [as_json(row) for row in rows],
+            **{name: str(path) for name, path in files.items()},
+        }
+    )
+    return DONE
+
+
+def check(args: argparse.Namespace) -> None:
+    if args.seeds < 1:
+        raise UserError(f"--seeds {args.seeds}: give 1 or more")
+    if not 0 <= args.budget < float("inf"):
+        raise UserError(f"--budget {args.budget:g}: give 0 or more minutes")
+    if not 0 < args.seconds < float("inf"):
+        raise UserError(f"--seconds {args.seconds:g}: give a number of seconds above 0")
+    if args.threads is not None and args.threads < 1:
+        raise UserError(f"--threads {args.threads}: give 1 or more")
+    if args.full and args.budget:
+        raise UserError("--full trains every rung; leave out --budget")
+
+
+def choose(args: argparse.Namespace, out: Output) -> list[Recipe]:
+    """The recipes that the words name, in order, each once, with the settings given for all.
+
+    Raises:
+        UserError: a word that names none, or a wrong setting.
+    """
+    from hotlap.recipe import Set
+    from hotlap.recipes import BUILTIN, find
+    from hotlap.recipes.published import AFTER, PAGE
+
+    groups = {"page": [f"page/{name}" for name in PAGE], "after": list(AFTER)}
+    found: dict[str, Recipe] = {}
+    for word in args.rungs:
+        if word in groups:
+            hits = [BUILTIN[name] for name in groups[word]]
+            hits = [r for r in hits if args.data or has_data(r, args.data_dir, out)]
+        elif any(c in word for c in "*?[") and not word.endswith(".toml"):
+            hits = [r for r in BUILTIN.values() if fnmatchcase(r.name, word)]
+            if not hits:
+                raise UserError(f"no recipe fits {word!r}; see `hotlap recipes list`")
+        else:
+            hits = [find(word)]
+        found |= {r.name: r for r in hits}
+    if not found:
+        raise UserError("no rung is left; `hotlap data list` says what data is here, --data takes other data")
+    settings = [Set(k, v) for k, v in settings_of(args.set).items()]
+    made = [r.then(r.name, *settings) for r in found.values()] if settings else list(found.values())
+    for recipe in made:
+        recipe.plan()  # what is wrong in it is said now
+    return made
+
+
+def has_data(recipe: Recipe, data_dir: Path | None, out: Output) -> bool:
+    """Whether the recipe's data is on this machine; says so if it is not."""
+    from hotlap import data
+
+    try:
+        data.load(recipe.data, data_dir=data_dir, download=False)
+    except UserError as error:
+        out.note(f"{recipe.name} is left out: {error}")
+        return False
+    return True
+
+
+def project_all(ladder: Ladder, measure_s: float, out: Output) -> None:
+    for n, recipe in enumerate(ladder.recipes, start=1):
+        start = time.monotonic()
+        rung = ladder.measure(recipe, measure_s)
+        found = rung.projection
+        assert found is not None
+        out.say(
+            f"{n}/{len(ladder.recipes)} {rung.name}: {found.images_per_s:,.0f} images/s"
+            f" ({found.timed_steps} steps, +-{100 * found.spread:.0f}%) in {rung.arithmetic},"
+            f" {found.train_s:,.0f} s projected; took {time.monotonic() - start:.0f} s"
+        )
+    out.say()
+
+
+def train_all(ladder: Ladder, names: list[str], seeds: int, out: Output) -> None:
+    from hotlap.cli.progress import TerminalReporter
+
+    for recipe in ladder.recipes:
+        for seed in range(seeds if recipe.name in names else 0):
+            with TerminalReporter(out) as reporter:
+                ladder.train(recipe, seed, reporter)
+            rung = ladder.rung(recipe)
+            done = next(r for r in rung.runs if r.seed == seed)
+            out.say(f"{recipe.name}, seed {seed}: {done.accuracy:.2f}% in {done.train_s:,.0f} s")
+            out.say()
+
+
+def say_table(rows: list[Row], out: Output) -> None:
+    from hotlap.measure.ladder_page import cells, remarks, table_head
+
+    table = [table_head(rows), *(cells(row) for row in rows)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    for line in table:
+        text = "  ".join(
+            c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        )
+        out.say(text.rstrip())
+    out.say()
+    for remark in remarks([row.rung for row in rows]):
+        out.say(remark)
+    out.say()

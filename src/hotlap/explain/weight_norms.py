@@ -1,0 +1,203 @@
+"""Post 6: what weight decay does to weights whose scale does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hotlap.explain import Drawing, Outcome, Setting, Titled, Topic
+from hotlap.inspect import equilibrium
+from hotlap.report.page import Table
+from hotlap.report.plots import BLUE, GREEN, GREY, RED, new_figure
+
+SCALES = (0.25, 1.0, 4.0)
+COLOURS = (BLUE, GREEN, RED)
+
+
+def experiment(setting: Setting) -> Outcome:
+    from hotlap.explain import small
+    from hotlap.inspect.weights import trace_weights
+    from hotlap.optim import LARS
+
+    quick = setting.quick
+    lr, decay, momentum, batch = 0.1, 0.01 if quick else 0.005, 0.9, 32 if quick else 64
+    epochs = 2.0 if quick else 8.0
+    dataset = small.subset(setting.dataset, 256 if quick else 4096, 128 if quick else 1024)
+    plan = small.small_plan(batch, epochs, 0.2, weight_decay=0.0, schedule=small.Constant())
+    sgd = plan.carve("filters", "filter", lr=lr, weight_decay=decay, momentum=momentum)
+    # a step of LARS is a set share of the weights: the share that SGD's steps come to by themselves
+    rate = equilibrium.relative_rate(lr, decay, momentum) * (1 - momentum)
+    lars = plan.carve("filters", "filter", optimizer=LARS(), lr=rate, weight_decay=0.0, momentum=momentum)
+    program = small.prepare(sgd, dataset, setting)
+    setting.say(
+        f"{small.describe(dataset)}, {program.steps} steps of {batch} at constant rates: filters' lr {lr:g},"
+        f" weight decay {decay:g}, momentum {momentum:g}"
+    )
+    seed, starts = setting.seeds[0], []
+    parts = len(SCALES) + 1
+    for i, scale in enumerate(SCALES):
+        setting.tick(i, parts, f"filters started at {scale:g} times their usual size")
+        trace = trace_weights(program, seed, scale)
+        small.settle(program)
+        starts.append(
+            {
+                "scale": scale,
+                "norms": trace.norms.tolist(),
+                "gradients": trace.gradients.tolist(),
+                "moves": trace.moves.tolist(),
+                "cosine": float(trace.cosines.abs().mean()),
+                **small.final(program),
+            }
+        )
+    setting.tick(len(SCALES), parts, f"LARS at {rate:.3g} of the weights a step")
+    with_lars = small.outcome_of(lars, dataset, replace(setting, seeds=(seed,)))
+    return conclude(
+        {
+            "layers": trace.layers,
+            "steps": program.steps,
+            "lr": lr,
+            "weight_decay": decay,
+            "momentum": momentum,
+            "starts": starts,
+            "lars": {"lr": rate, **with_lars},
+        }
+    )
+
+
+def late(values: list[list[float]], layer: int) -> float:
+    """Mean over the last quarter of the run."""
+    column = [row[layer] for row in values]
+    part = column[-max(1, len(column) // 4) :]
+    return sum(part) / len(part)
+
+
+def root_mean_square(values: list[float]) -> float:
+    return float((sum(v * v for v in values) / len(values)) ** 0.5)
+
+
+def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """By layer: norms at the start and late for each start, and what the balance predicts for scale 1."""
+    rates = (results["lr"], results["weight_decay"], results["momentum"])
+    middle = results["starts"][SCALES.index(1.0)]
+    whole = equilibrium.whole_rate(results["lr"], results["momentum"])
+    rows = []
+    for i, name in enumerate(results["layers"]):
+        forces = [g[i] * n[i] for g, n in zip(middle["gradients"], middle["norms"], strict=False)]
+        part = forces[-max(1, len(forces) // 4) :]
+        norm = late(middle["norms"], i)
+        grads = [row[i] for row in middle["gradients"]]
+        first = [row[i] for row in middle["gradients"]][: max(1, len(grads) // 20)]
+        rows.append(
+            {
+                "layer": name,
+                "start": [s["norms"][0][i] for s in results["starts"]],
+                "late": [late(s["norms"], i) for s in results["starts"]],
+                "predicted": equilibrium.equilibrium_norm(root_mean_square(part), *rates),
+                "rate_start": whole * root_mean_square(first) / middle["norms"][0][i],
+                "rate_late": whole * root_mean_square(grads[-max(1, len(grads) // 4) :]) / norm,
+                "move_late": root_mean_square([m[i] for m in middle["moves"]][-max(1, len(grads) // 4) :]),
+            }
+        )
+    return rows
+
+
+def conclude(results: dict[str, Any]) -> Outcome:
+    rates = (results["lr"], results["weight_decay"], results["momentum"])
+    rows = summary(results)
+    at_start = max(max(r["start"]) / min(r["start"]) for r in rows)
+    at_end = max(max(r["late"]) / min(r["late"]) for r in rows)
+    misses = [r["late"][SCALES.index(1.0)] / r["predicted"] - 1 for r in rows]
+    expected_rate, expected_move = equilibrium.relative_rate(*rates), equilibrium.relative_step(*rates)
+    late_rates, first_rates = [r["rate_late"] for r in rows], [r["rate_start"] for r in rows]
+    moves = [r["move_late"] for r in rows]
+    accuracies = [s["accuracy"] for s in results["starts"]]
+    answer = (
+        f"Filters started {at_start:.0f} times apart in size end {at_end:.2f} times apart, at the size where"
+        f" decay and growth balance: the prediction from the measured gradients is off by"
+        f" {100 * min(misses):+.0f}% to {100 * max(misses):+.0f}% in the {len(rows)} layers. A gradient moves a"
+        f" layer by {min(first_rates):.2f} to {max(first_rates):.2f} of its size at first and by"
+        f" {min(late_rates):.2f} to {max(late_rates):.2f} late in the run; sqrt(2 lr wd / (1 - m)) ="
+        f" {expected_rate:.2f} says the same for all. One step is {min(moves):.3f} to {max(moves):.3f} of the"
+        f" weights ({expected_move:.3f} predicted). Test accuracies from the three starts:"
+        f" {', '.join(f'{a:.1f}%' for a in accuracies)}."
+    )
+    lars = results["lars"]
+    if lars["accuracy"] is not None:
+        answer += (
+            f" LARS, told to move each layer by that share outright and without decay: {lars['accuracy']:.1f}%."
+        )
+    head = ["layer", *(f"start x{s:g}" for s in SCALES), *(f"late x{s:g}" for s in SCALES), "predicted",
+            "H g/w first", "H g/w late", "step/w late"]  # fmt: skip
+    cells = [
+        [
+            r["layer"].removeprefix("body.").removesuffix(".weight"),
+            *(f"{v:.3g}" for v in (*r["start"], *r["late"], r["predicted"])),
+            f"{r['rate_start']:.3f}",
+            f"{r['rate_late']:.3f}",
+            f"{r['move_late']:.4f}",
+        ]
+        for r in rows
+    ]
+    kept = {**results, "summary": rows, "predicted_rate": expected_rate, "predicted_step": expected_move}
+    return Outcome(
+        answer,
+        (Titled("norms of the filters", Table(head, cells)),),
+        (draw_norms(results, rows), draw_rates(results, expected_rate)),
+        kept,
+    )
+
+
+def draw_norms(results: dict[str, Any], rows: list[dict[str, Any]]) -> Drawing:
+    chosen = [0, len(rows) // 2, len(rows) - 1]
+    figure, axes = new_figure(10.5, 3.6, 1, 3)
+    rates = (results["lr"], results["weight_decay"], results["momentum"])
+    steps = range(results["steps"] + 1)
+    for ax, i in zip(axes, chosen, strict=True):
+        force = rows[i]["predicted"] ** 2 / (
+            equilibrium.whole_rate(results["lr"], results["momentum"]) / (2 * results["weight_decay"])
+        ) ** 0.5
+        for start, colour in zip(results["starts"], COLOURS, strict=True):
+            norms = [row[i] for row in start["norms"]]
+            ax.plot(steps, norms, color=colour, label=f"started x{start['scale']:g}")
+            model = [equilibrium.norm_after(t, norms[0], force, *rates) for t in steps]
+            ax.plot(steps, model, color=colour, ls=":", lw=1)
+        ax.axhline(rows[i]["predicted"], color=GREY, lw=1, ls="--", label="predicted balance")
+        ax.set(xlabel="step", yscale="log")
+        ax.set_title(rows[i]["layer"].removeprefix("body.").removesuffix(".weight"), loc="left", fontsize=10)
+    axes[0].set(ylabel="norm of the layer's filters")
+    axes[0].legend(frameon=False, fontsize=8)
+    caption = (
+        "Three runs that differ in the size of the initial filters, in three layers. Solid: measured. Dotted:"
+        " the law |w|^4 -> equilibrium, with the force measured late in the run started at x1."
+    )
+    return Drawing("weight-norms", figure, caption)
+
+
+def draw_rates(results: dict[str, Any], expected: float) -> Drawing:
+    figure, axes = new_figure(10.5, 3.4, 1, 3, sharey=True)
+    whole = equilibrium.whole_rate(results["lr"], results["momentum"])
+    for ax, start in zip(axes, results["starts"], strict=True):
+        for i, name in enumerate(results["layers"]):
+            values = [
+                whole * g[i] / n[i] for g, n in zip(start["gradients"], start["norms"], strict=False)
+            ]
+            window = max(1, len(values) // 40)
+            smooth = [root_mean_square(values[max(0, t - window) : t + 1]) for t in range(len(values))]
+            label = name.removeprefix("body.").removesuffix(".weight")
+            ax.plot(smooth, lw=1.2, label=label)
+        ax.axhline(expected, color="k", lw=1, ls="--")
+        ax.set(xlabel="step", yscale="log")
+        ax.set_title(f"started x{start['scale']:g}", loc="left", fontsize=10)
+    axes[0].set(ylabel="lr |g| / ((1 - m) |w|)")
+    axes[-1].legend(frameon=False, fontsize=6)
+    caption = "How far a gradient moves each layer, as a share of its weights; dashed: sqrt(2 lr wd / (1 - m))."
+    return Drawing("relative-rates", figure, caption)
+
+
+TOPIC = Topic(
+    "weight-norms",
+    "weight decay and weights without a scale",
+    "What does weight decay do to filters whose scale does not change what the net computes?",
+    "06-weight-decay.md",
+    experiment,
+)

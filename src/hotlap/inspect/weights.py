@@ -1,0 +1,76 @@
+"""Norms, gradients and step lengths of the filters, step by step through a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from hotlap.optim import SGD
+from hotlap.program import Program
+
+
+@dataclass(frozen=True)
+class WeightTrace:
+    """What the filters did in a run.
+
+    Args:
+        layers: names of the filter tensors.
+        norms: (steps + 1, layers), |w| before the first step and after each.
+        gradients: (steps, layers), |g| of the batch mean's gradient, without weight decay. Empty where the
+            optimizer is not SGD in Page's form, from whose velocity it is read back.
+        moves: (steps, layers), length of each step relative to |w| before it.
+        cosines: (steps, layers), between gradient and weights; 0 for scale-free weights.
+    """
+
+    layers: list[str]
+    norms: torch.Tensor
+    gradients: torch.Tensor
+    moves: torch.Tensor
+    cosines: torch.Tensor
+
+
+@torch.no_grad()
+def trace_weights(
+    program: Program, seed: int, scale: float = 1.0, after: Callable[[int], None] | None = None
+) -> WeightTrace:
+    """Run `program` with its filters started at `scale` times their usual size.
+
+    Args:
+        after: called with each step's number, counted from 1.
+    """
+    program.begin(seed)
+    roles = program.model.roles()
+    held = [
+        (name, weight, velocity, group)
+        for group in program.groups
+        for name, weight, velocity in zip(group.names, group.weights, group.velocity, strict=True)
+        if roles[name] == "filter"
+    ]
+    for _, weight, _, _ in held:
+        weight.mul_(scale)
+    batch = program.plan.batch_size
+    norms = [[float(w.norm()) for _, w, _, _ in held]]
+    gradients, moves, cosines = [], [], []
+    for step in range(program.steps):
+        old = [(w.clone(), v.clone()) for _, w, v, _ in held]
+        program.run(step, step + 1)
+        row: list[list[float]] = [[], [], [], []]
+        for (_, w, v, group), (w_old, v_old) in zip(held, old, strict=True):
+            row[0].append(float(w.norm()))
+            row[1].append(float((w - w_old).norm() / w_old.norm()))
+            optimizer = group.rule.optimizer
+            if isinstance(optimizer, SGD) and optimizer.lr_in_velocity:
+                lr, decay, momentum = program.table[step, group.column : group.column + 3]
+                g = ((momentum * v_old - v) / lr - decay * w_old) / batch
+                row[2].append(float(g.norm()))
+                row[3].append(float((g * w_old).sum() / (g.norm() * w_old.norm())))
+        norms.append(row[0])
+        moves.append(row[1])
+        gradients.append(row[2])
+        cosines.append(row[3])
+        if after:
+            after(step + 1)
+    made = [torch.tensor(t, dtype=torch.float64) for t in (norms, gradients, moves, cosines)]
+    return WeightTrace([name for name, *_ in held], *made)

@@ -1,0 +1,1 @@
+"""Measurements of many runs: what a recipe costs, and what one buys over another."""

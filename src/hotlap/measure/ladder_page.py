@@ -1,0 +1,144 @@
+"""A ladder as people see it: table, remarks, picture, page, JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hotlap import machine
+from hotlap.files import write_atomic
+from hotlap.measure.ladder import Ladder, Row, Rung
+from hotlap.recipe import diff
+from hotlap.recipes import BUILTIN
+from hotlap.report.page import Code, Heading, Picture, Table, render_page
+from hotlap.report.plots import has_plots, save_figure, svg_text
+from hotlap.report.waterfall import Bar, waterfall
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEAD = ("rung", "epochs", "batch", "images/s", "waiting", "seconds", "bought", "", "accuracy")
+PUBLISHED_HEAD = ("seconds", "bought", "accuracy")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row of the table, as text: ours, then what was published."""
+    rung, published = row.rung, row.rung.published
+    found = rung.projection
+    about = "~" if found else ""
+    share = "" if row.bought_share is None else f"{100 * row.bought_share:.0f}%"
+    runs = f" ({len(rung.runs)})" if len(rung.runs) > 1 else ""
+    return (
+        rung.name,
+        f"{rung.epochs:g}",
+        f"{rung.batch_size}",
+        f"{found.images_per_s:,.0f}" if found else "",
+        f"{100 * found.wait_share:.0f}%" if found else "",
+        f"{about}{rung.seconds:,.0f}" if rung.seconds is not None else "",
+        "" if row.bought_s is None else f"{row.bought_s:,.0f}",
+        share,
+        "" if rung.accuracy is None else f"{rung.accuracy:.2f}{runs}",
+        f"{published.seconds:g}" if published else "",
+        "" if row.published_bought_s is None else f"{row.published_bought_s:g}",
+        f"{published.accuracy:g}" if published else "",
+    )
+
+
+def table_head(rows: list[Row]) -> tuple[str, ...]:
+    devices = sorted({row.rung.published.device for row in rows if row.rung.published})
+    return (*HEAD, *(f"{'/'.join(devices)} {word}".strip() for word in PUBLISHED_HEAD))
+
+
+def remarks(rungs: list[Rung]) -> list[str]:
+    """What has to be known to read the table."""
+    made = []
+    if any(r.projection for r in rungs):
+        made.append(
+            "~ is projected, not trained: fixed costs + epochs x start of an epoch + steps x the median of"
+            " some timed steps. Accuracy is of full runs only."
+        )
+    if any(r.projection and r.projection.wait_share >= 0.01 for r in rungs):
+        made.append("waiting: share of the timed steps spent waiting for batches prepared on the host.")
+    arithmetics = sorted({r.arithmetic for r in rungs if r.arithmetic})
+    if arithmetics:
+        made.append(f"arithmetic: {'; '.join(arithmetics)}.")
+    if any(r.arithmetic.startswith("bf16") for r in rungs):
+        made.append(
+            "Rungs that ask for half precision ran in bf16, as fp16 is not fast here; the published ones"
+            " ran in fp16."
+        )
+    return made
+
+
+def save(ladder: Ladder, rows: list[Row], full: bool) -> dict[str, Path]:
+    """The picture (where matplotlib is) and the page; their paths by what they are."""
+    files: dict[str, Path] = {}
+    pictures = []
+    if has_plots() and any(row.rung.seconds for row in rows):
+        figure = draw(rows, full)
+        files["picture"] = save_figure(figure, ladder.folder / "ladder.svg")
+        pictures = [Picture(svg_text(figure), "Each bar is what a rung takes away from the one it follows.")]
+    facts = machine.machine_facts()
+    page = render_page(
+        "The ladder: what each step buys",
+        f"Measured on {facts['cores']} cores of {facts['cpu']}"
+        f" ({', '.join(facts['cpu_features'])}), torch {facts['torch']}, {ladder.torch_device}.",
+        *remarks([row.rung for row in rows]),
+        *pictures,
+        Table(table_head(rows), [cells(row) for row in rows], words=(0,)),
+        Heading("What changes from rung to rung"),
+        *(Code(text) for text in changes(ladder)),
+    )
+    files["report"] = ladder.folder / "report.html"
+    write_atomic(files["report"], page.encode())
+    return files
+
+
+def changes(ladder: Ladder) -> list[str]:
+    """For each rung after another that is in the ladder or built in, its diff."""
+    known = {**BUILTIN, **{r.name: r for r in ladder.recipes}}
+    made = []
+    for recipe in ladder.recipes:
+        base = BUILTIN[recipe.name].base if recipe.name in BUILTIN else recipe.base
+        if base in known:
+            lines = "\n".join(diff(known[base], recipe))
+            made.append(f"{base} -> {recipe.name}: {recipe.summary}\n{lines}")
+    return made
+
+
+def draw(rows: list[Row], full: bool) -> Figure:
+    def bar(row: Row) -> Bar:
+        seconds = row.rung.seconds or 0.0
+        before = None if row.bought_s is None else seconds + row.bought_s
+        published = row.rung.published
+        notes = [] if row.bought_share is None else [f"{-100 * row.bought_share:+.0f}%"]
+        notes += [] if row.rung.accuracy is None else [f"{row.rung.accuracy:.2f}%"]
+        label = row.rung.name.rpartition("/")[2]
+        return Bar(label, seconds, before, published.seconds if published else None, ", ".join(notes))
+
+    timed = [row for row in rows if row.rung.seconds]
+    devices = sorted({row.rung.published.device for row in timed if row.rung.published})
+    story, asides = ([bar(r) for r in timed if r.aside == aside] for aside in (False, True))
+    title = "Seconds each rung takes" + ("" if full else ", projected")
+    if not story:
+        story, asides = asides, []
+    return waterfall(title, story, asides, "/".join(devices))
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    rung = row.rung
+    return {
+        "name": rung.name,
+        "epochs": rung.epochs,
+        "batch_size": rung.batch_size,
+        "arithmetic": rung.arithmetic,
+        "seconds": rung.seconds,
+        "projection": asdict(rung.projection) if rung.projection else None,
+        "runs": [asdict(r) for r in rung.runs],
+        "accuracy": rung.accuracy,
+        "bought_s": row.bought_s,
+        "bought_share": row.bought_share,
+        "published": asdict(rung.published) if rung.published else None,
+        "published_bought_s": row.published_bought_s,
+    }
