@@ -1,8 +1,9 @@
 """Collect finished runs into a record: what was run, where, what each seed came to, and the statistics.
 
-    python benchmarks/record.py NAME RUN_FOLDER [RUN_FOLDER ...] [--timed RUN_FOLDER ...]
+    python benchmarks/record.py [NAME RUN_FOLDER [RUN_FOLDER ...]] [--timed RUN_FOLDER ...]
 
-Writes records/NAME/ (recipe.toml, runs.jsonl, summary.json) and records/README.md from all records. Runs
+Writes records/NAME/ (recipe.toml, runs.jsonl, summary.json) and records/README.md from all records, and
+from the one-line command.txt of those that are no runs of a recipe. Without NAME, writes the index only. Runs
 named after --timed had the machine to themselves; only their seconds are quoted. All runs must be of one
 recipe on one data set; a run that missed its target counts like any other.
 """
@@ -16,6 +17,7 @@ import statistics
 from pathlib import Path
 
 from hotlap.files import write_atomic
+from hotlap.recipes import BUILTIN
 
 RECORDS = Path(__file__).resolve().parent.parent / "records"
 
@@ -31,20 +33,22 @@ def collect(name: str, folders: list[Path], timed: list[Path]) -> None:
     if len(recipes) > 1 or len({r["data"] for r in runs}) > 1:
         raise SystemExit("these runs are of more than one recipe or data set")
     out = RECORDS / name
-    write_atomic(out / "recipe.toml", recipes.pop().encode())
+    recipe = recipes.pop()
+    write_atomic(out / "recipe.toml", recipe.encode())
     write_atomic(out / "runs.jsonl", "".join(json.dumps(r) + "\n" for r in runs).encode())
-    write_atomic(out / "summary.json", (json.dumps(summarise(name, runs), indent=1) + "\n").encode())
+    write_atomic(out / "summary.json", (json.dumps(summarise(name, runs, recipe), indent=1) + "\n").encode())
 
 
-def summarise(name: str, runs: list[dict]) -> dict:
+def summarise(name: str, runs: list[dict], recipe: str) -> dict:
+    name_of, data = runs[0]["recipe"], runs[0]["data"]
     accuracies = [r["accuracy"] for r in runs]
     quiet = [r["seconds"] for r in runs if r["machine_to_itself"]]
     target = runs[0]["target"]
     return {
         "name": name,
-        "recipe": runs[0]["recipe"],
-        "data": runs[0]["data"],
-        "command": f"hotlap train {runs[0]['recipe']} --data {runs[0]['data']} --seed SEED",
+        "recipe": name_of,
+        "data": data,
+        "command": f"hotlap train {name_of} --data {data} --seed SEED{asked(name_of, recipe)}",
         "n": len(runs),
         "seeds": [r["seed"] for r in runs],
         "accuracies": accuracies,
@@ -61,6 +65,12 @@ def summarise(name: str, runs: list[dict]) -> dict:
         "memory_format": runs[0]["memory_format"],
         "machine": runs[0]["machine"],
     }
+
+
+def asked(name: str, text: str) -> str:
+    """What was set on the command line: where the run's resolved text differs from the recipe's."""
+    ours, theirs = (set(t.splitlines()) for t in (text, BUILTIN[name].text()))
+    return "".join(f" --set {line.replace(' = ', '=')}" for line in sorted(ours - theirs))
 
 
 def index() -> str:
@@ -98,18 +108,24 @@ def index() -> str:
         "| record | command | mean ± sd (each run) | target | train s | eval s | machine |",
         "|---|---|---|---|---|---|---|",
     ]
-    return "\n".join([*head, *rows]) + "\n"
+    others = [
+        f"| [{path.parent.name}]({path.parent.name}/) | {path.read_text().strip()} |"
+        for path in sorted(RECORDS.glob("*/command.txt"))
+    ]
+    tail = ["", "Measurements of other kinds:", "", "| record | made by |", "|---|---|", *others]
+    return "\n".join([*head, *rows, *(tail if others else [])]) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name")
-    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("name", nargs="?")
+    parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--timed", nargs="*", type=Path, default=[])
     args = parser.parse_args()
-    collect(args.name, args.folders, args.timed)
+    if args.folders:
+        collect(args.name, args.folders, args.timed)
     write_atomic(RECORDS / "README.md", index().encode())
     print((RECORDS / "README.md").read_text())
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from hotlap.data.augment import ColorJitter, Cutmix, Cutout, Flip, Mixup, Translate
 from hotlap.data.loading import HostLoader
 from hotlap.errors import UserError
+from hotlap.nets import Net
 from hotlap.nets.describe import check_net
 from hotlap.optim import Lookahead
 from hotlap.plan import HardExamples, Plan
@@ -21,7 +22,7 @@ def check_plan(plan: Plan, spec: DataSpec) -> None:
         UserError: naming the first slot that cannot, and the mend.
     """
     check_budget(plan, spec)
-    check_net(plan.net, spec)
+    check_sizes(plan, plan.net, spec, "net")
     if plan.batch_size % plan.net.norm.splits:
         raise UserError(
             f"a batch of {plan.batch_size} does not divide into net.norm.splits = {plan.net.norm.splits};"
@@ -52,11 +53,16 @@ def check_budget(plan: Plan, spec: DataSpec) -> None:
         )
     if any(not 0 < s <= 1 for s in scales):
         raise UserError(f"resolution.scale = {list(scales)}; give shares of the side, above 0 up to 1")
-    for scale in scales:
-        height, width = (max(1, round(scale * n)) for n in (spec.height, spec.width))
-        check_net(plan.net, replace(spec, shape=(spec.channels, height, width)), "resolution.scale")
     if any(not 0 < f <= 1 for f in plan.freeze):
         raise UserError(f"freeze = {list(plan.freeze)}; give shares of the run, above 0 up to 1")
+
+
+def check_sizes(plan: Plan, net: Net, spec: DataSpec, name: str) -> None:
+    """Whether the net under the key `name` can be built for all images of the run, the small ones too."""
+    check_net(net, spec, name=name)
+    for scale in plan.resolution.scale:
+        height, width = (max(1, round(scale * n)) for n in (spec.height, spec.width))
+        check_net(net, replace(spec, shape=(spec.channels, height, width)), "resolution.scale", name)
 
 
 def check_augment(plan: Plan, spec: DataSpec) -> None:
@@ -73,7 +79,7 @@ def check_augment(plan: Plan, spec: DataSpec) -> None:
                 f"{name}.pixels = {op.pixels} on images of {spec.height}x{spec.width};"
                 " give 1 up to the smaller side"
             )
-        if isinstance(op, ColorJitter) and (op.brightness < 0 or op.contrast < 0):
+        if isinstance(op, ColorJitter) and not (op.brightness >= 0 and op.contrast >= 0):
             raise UserError(
                 f"{name}: brightness = {op.brightness:g}, contrast = {op.contrast:g}; give 0 or more"
             )
@@ -109,7 +115,7 @@ def check_loading(plan: Plan, spec: DataSpec) -> None:
             )
         if sampler.every < 1:
             raise UserError(f"sampler.every = {sampler.every}; give 1 or more")
-        check_net(sampler.net, spec)
+        check_sizes(plan, sampler.net, spec, "sampler.net")
 
 
 def check_rules(plan: Plan) -> None:
@@ -122,12 +128,15 @@ def check_rules(plan: Plan) -> None:
                 f"rules.{rule.name}.until = {rule.until:g}; give a share of the run, above 0 to 1"
             )
     for average in plan.after:
+        name = f"after.{type(average).__name__.lower()}"
         if average.every < 1:
-            raise UserError(f"after: every = {average.every}; give a whole number of steps, 1 or more")
+            raise UserError(f"{name}.every = {average.every}; give a whole number of steps, 1 or more")
         if isinstance(average, Lookahead):
-            plan.knob(average.knob, "after.lookahead.knob")
+            plan.knob(average.knob, f"{name}.knob")
+        elif not 0 <= average.decay < 1:
+            raise UserError(f"{name}.decay = {average.decay:g}; give 0 to below 1")
     claimed = [role for rule in plan.rules for role in rule.roles]
-    for role in {r for r in claimed if claimed.count(r) > 1}:
+    for role in [r for r in claimed if claimed.count(r) > 1]:
         raise UserError(f"rules: the role {role!r} is claimed by more than one rule; leave it in one")
     if plan.evaluation.weights == "ema" and not any(hasattr(a, "decay") for a in plan.after):
         raise UserError("evaluation.weights = 'ema' but no EMA is kept; --with ema, or set it to 'final'")

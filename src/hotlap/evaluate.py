@@ -48,12 +48,14 @@ class Score:
         loss: mean cross entropy, in nats, without label smoothing.
         count: images.
         views: views an image; where only some images get more than one, of those.
+        share: of the images, those that get all the views.
     """
 
     accuracy: float
     loss: float
     count: int
     views: int
+    share: float = 1.0
 
 
 @torch.no_grad()
@@ -109,11 +111,11 @@ def all_logits(
         model.train(was_training)
 
 
-def score(logits: Tensor, labels: Tensor, views: int = 1) -> Score:
+def score(logits: Tensor, labels: Tensor, views: int = 1, share: float = 1.0) -> Score:
     """Accuracy and loss of logits (N, classes) against labels (N,)."""
     right = (logits.argmax(1) == labels).sum().item()
     loss = F.cross_entropy(logits.float(), labels).item()
-    return Score(100.0 * right / len(labels), loss, len(labels), views)
+    return Score(100.0 * right / len(labels), loss, len(labels), views, share)
 
 
 def evaluate(program: Program, tta: str | None = None) -> Score:
@@ -126,4 +128,4 @@ def evaluate(program: Program, tta: str | None = None) -> Score:
     share = plan.share if tta is None else 1.0
     tta = plan.tta if tta is None else tta
     logits = all_logits(program.model, program.evaluation_weights(), program.test_set, tta, share)
-    return score(logits, program.test_set.labels, len(VIEWS[tta]))
+    return score(logits, program.test_set.labels, len(VIEWS[tta]), share)

@@ -161,13 +161,20 @@ def element_key(element: Any) -> str:
     return str(getattr(element, "name", None) or kind_of(type(element)))
 
 
+def put(elements: tuple[T, ...], new: T) -> tuple[T, ...]:
+    """`elements` with `new` in the place of the one of its key, or at the end: in text a key stands once."""
+    keys = [element_key(e) for e in elements]
+    at = keys.index(element_key(new)) if element_key(new) in keys else len(keys)
+    return (*elements[:at], new, *elements[at + 1 :])
+
+
 def render(flat: Mapping[str, Value]) -> str:
     """Sorted TOML, one dotted key a line, ending in a newline."""
     return "".join(f"{key} = {toml_value(flat[key])}\n" for key in sorted(flat))
 
 
-def toml_value(value: Value) -> str:
-    if isinstance(value, list):
+def toml_value(value: Value | tuple[Any, ...]) -> str:
+    if isinstance(value, list | tuple):
         return "[" + ", ".join(toml_value(v) for v in value) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"

@@ -116,7 +116,8 @@ def evaluate_saved(
         )
     share = 1.0 if tta else loaded.plan.evaluation.share
     logits = loaded.logits(dataset.test, views, share)
-    return score(logits, torch.from_numpy(np.array(dataset.test.labels)).to(logits.device), len(VIEWS[views]))
+    labels = torch.from_numpy(np.array(dataset.test.labels)).to(logits.device)
+    return score(logits, labels, len(VIEWS[views]), share)
 
 
 def describe(spec: DataSpec) -> str:

@@ -255,6 +255,7 @@ class Run:
             "accuracy": final.accuracy,
             "test_loss": final.loss,
             "views": final.views,
+            "view_share": final.share,
             "single_view_accuracy": history[-1]["test_accuracy"] if history else None,
             "target": plan.target,
             "target_met": final.accuracy >= plan.target,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
 import tomllib
 
@@ -9,9 +11,10 @@ import pytest
 
 from conftest import PLAIN, one_line, snapshot
 from hotlap.cli.main import build_parser
-from hotlap.cli.train import compose
+from hotlap.cli.train import compose, trick_of
 from hotlap.flat import flatten
 from hotlap.recipes import BUILTIN, find
+from hotlap.tricks import discover
 
 
 def composed(*words: str):
@@ -246,6 +249,7 @@ def test_with_and_without():
     made = composed("--without", "lookahead", "airbench94", "--with", "ema:decay=0.9,every=3")
     assert made.plan().after[0].decay == 0.9
     assert made.plan().evaluation.weights == "ema"
+    assert composed("--with", "widths:channels=[4,6,8]").plan().net.widths == (4, 6, 8)
     smooth = composed("--with", "label-smoothing:smoothing=0.3")
     assert [t.name for t in smooth.tricks] == [t.name for t in BUILTIN["demo"].tricks], "replaced in place"
     assert changed(smooth, "demo") == {"loss.smoothing"}
@@ -271,14 +275,50 @@ def test_tricks_that_do_not_go_together_are_refused(cli, tmp_path, line, words):
 # -- tricks --------------------------------------------------------------------------------------
 
 
-def test_every_trick_has_a_card(cli):
-    from hotlap.tricks import discover
-
+def test_every_trick_is_listed_with_its_idea(cli):
     listed = json.loads(cli("tricks", "list", "--json").out)["tricks"]
     assert [t["name"] for t in listed] == list(discover())
-    for name in discover():
-        card = json.loads(cli("tricks", "show", name, "--json").out)
-        assert card["source"]
-        assert card["expected"]
-        assert card["touches"]
-        assert card["used_in"] == [r.name for r in BUILTIN.values() if name in {t.name for t in r.tricks}]
+    out = " ".join(cli("tricks", "list").out.split())
+    for trick in listed:
+        assert trick["idea"] == inspect.getdoc(discover()[trick["name"]]).splitlines()[0]
+        assert f"{trick['name']} {trick['idea']}" in out
+
+
+@pytest.mark.parametrize("name", discover())
+def test_every_trick_has_a_card(cli, name):
+    cls = discover()[name]
+    card = json.loads(cli("tricks", "show", name, "--json").out)
+    assert card == {
+        "name": name,
+        "card": inspect.getdoc(cls),
+        "source": cls.source,
+        "expected": cls.effect,
+        "failures": cls.failures,
+        "touches": list(cls.touches),
+        "settings": {
+            f.name: list(f.default) if isinstance(f.default, tuple) else f.default
+            for f in dataclasses.fields(cls)
+        },
+        "after": list(cls.after),
+        "excludes": list(cls.excludes),
+        "used_in": [r.name for r in BUILTIN.values() if name in {t.name for t in r.tricks}],
+    }
+    shown = " ".join(cli("tricks", "show", name).out.split())
+    for text in (card["card"], f"failures {cls.failures}", f"expected {cls.effect}", f"source {cls.source}"):
+        assert " ".join(text.split()) in shown
+
+
+@pytest.mark.parametrize("name", [name for name, cls in discover().items() if dataclasses.fields(cls)])
+def test_a_cards_settings_can_be_given_back(cli, name):
+    """As `show` writes them, a comma apart, `--with` reads them."""
+    shown = cli("tricks", "show", name).out.partition("\nsettings ")[2].partition("\ncomes after")[0]
+    assert trick_of(f"{name}:{' '.join(shown.split())}") == discover()[name]()
+    assert trick_of(f"{name}:{''.join(shown.split())}") == discover()[name]()
+
+
+def test_a_trick_that_is_not_there(cli):
+    done = cli("tricks", "show", "cutuot")
+    assert (done.status, done.out) == (2, "")
+    assert one_line(done.err) == (
+        "hotlap: no trick called 'cutuot'; did you mean 'cutout'?; see `hotlap tricks list`"
+    )

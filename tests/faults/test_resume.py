@@ -17,7 +17,9 @@ from conftest import PLAIN, one_line, run_main
 from helpers import FP32, noise_dataset
 from hotlap.checkpoint import STATE, load_state, save_state
 from hotlap.clock import Clock
+from hotlap.data.loading import HostLoader
 from hotlap.loop import train
+from hotlap.nets import ResNet9
 from hotlap.program import Program
 from hotlap.recipes import BUILTIN
 from hotlap.tricks.lookahead import Lookahead
@@ -105,15 +107,28 @@ def test_killed_five_times_and_resumed_is_the_same_run(spawn, tmp_path, words):
 
 PAGE = BUILTIN["page/19-flip-tta"].plan()
 MUON = BUILTIN["muon94"].then("muon94", Lookahead(every=2)).plan()
+HARD = BUILTIN["airbench96-faster"].plan()
+SHORT = {"batch_size": 16, "epochs": 2.0}
+HOST = replace(BUILTIN["page/10-resnet9"].plan(), net=ResNet9(widths=(4, 4, 4, 4)), **SHORT)
 PLANS = {
     "sgd+ema": replace(
         PAGE,
         net=replace(PAGE.net, widths=(4, 4, 4, 4), norm=replace(PAGE.net.norm, splits=2)),
         after=tuple(replace(a, every=3) for a in PAGE.after),
-        batch_size=16,
-        epochs=2.0,
+        **SHORT,
     ),
-    "muon+lookahead": replace(MUON, net=replace(MUON.net, widths=(4,)), batch_size=16, epochs=2.0),
+    "muon+lookahead": replace(MUON, net=replace(MUON.net, widths=(4,)), **SHORT),
+    # prepared once with numbers drawn in bulk, and image by image; cutout, crops and flips in both
+    "host": HOST,
+    "host, one by one": replace(HOST, loader=HostLoader("epoch", "example")),
+    # the proxy learns at every other step, so the main net's last picks are those of a net that has learnt
+    "hard examples": replace(
+        HARD,
+        net=replace(HARD.net, widths=(4,)),
+        sampler=replace(HARD.sampler, of=18, every=2, net=replace(HARD.sampler.net, widths=(4,))),
+        after=tuple(replace(a, every=2) for a in HARD.after),
+        **SHORT,
+    ),
 }
 SPE = 5  # steps an epoch; 90 images leave ten over, as real sets do
 
@@ -182,6 +197,9 @@ def test_where_a_run_pauses_changes_nothing(name):
         ("muon+lookahead", "velocity."),
         ("muon+lookahead", "average0."),
         ("muon+lookahead", "model."),
+        ("host", "velocity."),
+        ("hard examples", "velocity."),
+        ("hard examples", "average0."),
     ],
 )
 def test_nothing_that_a_state_holds_is_spare(name, part):
@@ -194,6 +212,41 @@ def test_nothing_that_a_state_holds_is_spare(name, part):
     assert touched
     fresh.load_state(state | {k: state[k] * 0.5 for k in touched}, 3)
     assert unequal(finish(whole, 3), finish(fresh, 3)) != []
+
+
+def rerun(program: Program, plan) -> Program:
+    """A fresh program of this plan, with the state of another, standing at its step."""
+    state = {k: v.clone() for k, v in program.state().items()}
+    fresh = program_of(plan)
+    fresh.begin(99)
+    fresh.load_state(state, 3)
+    return fresh
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("random", ["example", "bulk"])
+def test_loading_resumes_in_the_middle_of_an_epoch_with_any_number_of_processes(random, workers):
+    """What an image gets is told by seed, epoch and batch, not by who prepares it or when it began."""
+    plan = replace(HOST, loader=HostLoader("once", random, 1 - workers))
+    whole = program_of(plan)
+    whole.begin(3)
+    whole.run(0, 3)
+    fresh = rerun(whole, replace(plan, loader=replace(plan.loader, workers=workers)))
+    assert unequal(finish(whole, 3), finish(fresh, 3)) == []
+
+
+def test_hard_examples_are_picked_again_as_they_were():
+    plan = PLANS["hard examples"]
+    whole = program_of(plan)
+    whole.begin(3)
+    whole.run(0, 3)
+    fresh = rerun(whole, plan)
+    assert not torch.equal(whole.feed.selector.picks, fresh.feed.selector.picks)  # of seed 99, still
+    fresh.run(3, 4)
+    assert torch.equal(whole.feed.selector.picks, fresh.feed.selector.picks)
+    steps = whole.feed.selector.losses
+    assert torch.equal(steps, fresh.feed.selector.losses)
+    assert (steps > 0).all()
 
 
 # -- what is written twice -----------------------------------------------------------------------

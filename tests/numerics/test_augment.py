@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import FP32, noise_dataset, program
-from hotlap.data.augment import Flip, Translate
+from hotlap.data.augment import Epoch, Flip, Translate
 from hotlap.data.device import DeviceSet
 from hotlap.plan import Plan
 from hotlap.seeds import generator
@@ -21,8 +21,9 @@ CPU = torch.device("cpu")
 DATA = noise_dataset((3, 10, 14), classes=3, train=50, test=8)
 
 
-def streams(seed=0):
-    return partial(generator, seed, "augment", 0)
+def epoch(count: int, index: int = 0, seed: int = 0) -> Epoch:
+    """What a draw for `count` images knows in epoch `index` of a run of four."""
+    return Epoch(index, index / 4, count, 10, 14, partial(generator, seed, "augment", 0), CPU)
 
 
 def plain(images: DeviceSet, index: torch.Tensor) -> torch.Tensor:
@@ -39,8 +40,8 @@ def test_maps_equal_pad_crop_and_flip(pixels, flip_first, seed):
     images.fill(DATA.train)
     index = torch.randperm(50, generator=torch.Generator().manual_seed(seed))[:12]
     moves, mirrors = Translate(pixels), Flip()
-    m = moves.draw(50, 0, streams(seed), CPU)
-    f = mirrors.draw(50, 0, streams(seed + 1), CPU)
+    m = moves.draw(epoch(50, seed=seed))
+    f = mirrors.draw(epoch(50, seed=seed + 1))
     ops = [(moves, m), (mirrors, f)]
     if flip_first:
         ops.reverse()
@@ -77,24 +78,24 @@ def test_read_without_maps_normalises_as_described():
 
 
 def test_alternating_flip_shows_each_image_both_ways_in_any_two_epochs_running():
-    draws = [Flip("alternating").draw(1000, epoch, streams(), CPU) for epoch in range(4)]
+    draws = [Flip("alternating").draw(epoch(1000, i)) for i in range(4)]
     for a, b in pairwise(draws):
         assert torch.equal(a, 1 - b)
     assert 400 < draws[0].sum() < 600
 
 
 def test_random_flip_is_drawn_anew_and_balanced_flip_is_exact():
-    a, b = (Flip().draw(1000, epoch, streams(), CPU) for epoch in (0, 1))
+    a, b = (Flip().draw(epoch(1000, i)) for i in (0, 1))
     assert not torch.equal(a, b)
     assert 400 < a.sum() < 600
-    balanced = [Flip("balanced").draw(1000, e, streams(), CPU) for e in (0, 1)]
+    balanced = [Flip("balanced").draw(epoch(1000, i)) for i in (0, 1)]
     assert [int(d.sum()) for d in balanced] == [500, 500]
     assert not torch.equal(*balanced)
 
 
 @pytest.mark.parametrize("mode", ["random", "balanced"])
 def test_translations_cover_all_shifts(mode):
-    draw = Translate(2, mode).draw(2500, 0, streams(), CPU)
+    draw = Translate(2, mode).draw(epoch(2500))
     counts = torch.bincount(draw, minlength=25)
     assert len(counts) == 25
     assert counts.min() > 50  # 100 expected each, sd 10
@@ -105,15 +106,16 @@ def test_translations_cover_all_shifts(mode):
 def test_draws_depend_on_seed_epoch_and_nothing_else():
     made = program(Plan(augment=(Translate(1), Flip()), batch_size=10, epochs=2.0), DATA)
 
-    def drawn(seed, epoch):
-        made.seed = seed
-        made._draw(epoch)
-        return [made.order.clone(), *(c.clone() for c in made.choices)]
+    def drawn(seed, index, step=0):
+        made.reset(seed)
+        made.feed.enter(index * made.steps_per_epoch + step)
+        return [made.feed.order.clone(), *(c.clone() for c in made.feed.choices)]
 
     first = drawn(0, 0)
     others = [drawn(0, 1), drawn(1, 0)]
     torch.manual_seed(99)  # the global generator plays no part
-    assert all(torch.equal(a, b) for a, b in zip(first, drawn(0, 0), strict=True))
+    for again in (drawn(0, 0), drawn(0, 0, step=3)):  # entered in the middle, too
+        assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     for other in others:
         assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
     assert sorted(first[0].tolist()) == list(range(50))

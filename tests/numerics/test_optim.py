@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import FP64, noise_dataset, program
+from hotlap.nets import AirNet, WhitenStem
+from hotlap.optim import SGD, Muon
 from hotlap.optim.averages import ema_update, lookahead_update
+from hotlap.optim.describe import reset_steps
+from hotlap.optim.lars import lars_step
 from hotlap.optim.muon import muon_step, newton_schulz, orthogonalise
 from hotlap.optim.sgd import sgd_step
+from hotlap.plan import Plan
+from hotlap.recipes import BUILTIN
+from hotlap.tricks import muon as muon_trick
+from hotlap.tricks.batch_size import BatchSize
+from hotlap.tricks.hard_examples import HardExamples
+from hotlap.tricks.lars import Lars
+from reference import optim_slow
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -94,14 +108,137 @@ def test_muon_resets_norms_then_steps_by_the_rate():
     weights, grads = tensors(0, (8, 3, 3, 3)), tensors(1, (8, 3, 3, 3))
     start, velocity = weights[0].clone(), [torch.zeros_like(weights[0])]
     args = {"iterations": 3, "coefficients": COEFFICIENTS, "dtype": torch.float64}
-    muon_step(weights, grads, velocity, scalar(0.0), scalar(0.6), **args)
+    rest = scalar(0.0), scalar(0.0), scalar(0.6)  # rate, decay, momentum
+    muon_step(weights, grads, velocity, *rest, reset=False, **args)
+    assert torch.equal(weights[0], start)
+    muon_step(weights, grads, velocity, *rest, reset=True, **args)
     assert weights[0].norm() == pytest.approx(8**0.5)
     assert torch.allclose(weights[0] / weights[0].norm(), start / start.norm())
     before = weights[0].clone()
-    muon_step(weights, grads, velocity, scalar(0.25), scalar(0.6), **args)
+    muon_step(weights, grads, velocity, scalar(0.25), *rest[1:], reset=True, **args)
     step = (before - weights[0]).flatten(1) / 0.25
     assert torch.linalg.matrix_norm(step, 2) < 1.3
-    assert velocity[0].norm() == pytest.approx(1.6 * grads[0].norm())
+    assert velocity[0].norm() == pytest.approx((1 + 0.6 + 0.36) * grads[0].norm().item())
+
+
+FILTERS = ((4, 3, 3, 3), (40, 2, 3, 3), (6, 4, 1, 1), (5, 4, 2, 2), (4, 5, 3, 3))
+
+
+def test_muon_equals_one_filter_at_a_time_through_its_singular_values():
+    ours, velocity = tensors(0, *FILTERS), [torch.zeros(s, dtype=torch.float64) for s in FILTERS]
+    theirs, v = [w.clone() for w in ours], [torch.zeros(s, dtype=torch.float64) for s in FILTERS]
+    for step in range(6):
+        grads, lr, reset = tensors(step + 1, *FILTERS), 0.2 * (1 - step / 6), step % 3 == 1
+        args = {"iterations": 3, "coefficients": COEFFICIENTS, "reset": reset}
+        muon_step(ours, grads, velocity, *map(scalar, (lr, 0.02, 0.6)), dtype=torch.float64, **args)
+        for i, g in enumerate(grads):
+            theirs[i], v[i] = optim_slow.muon(theirs[i], g, v[i], lr, 0.02, 0.6, **args)
+    for a, b, p, q in zip(ours, theirs, velocity, v, strict=True):
+        # the small number that keeps the first division finite is weighed against the norm in either form
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-10)
+        assert torch.allclose(p, q, rtol=1e-12)
+
+
+@given(st.integers(1, 300), st.integers(1, 20), st.integers(0, 20))
+def test_norms_are_reset_more_and_more_seldom(steps, first, more):
+    found = sorted(reset_steps(steps, first, first + more))
+    assert found == optim_slow.resets(steps, first, first + more)
+    phases = [Muon(reset_first=first, reset_last=first + more).phase(s, steps) for s in range(steps)]
+    assert [i for i, p in enumerate(phases) if p == "reset"] == found
+
+
+def test_a_run_resets_the_filters_when_it_says():
+    net = AirNet(widths=(4, 5), stem=WhitenStem(images=20))
+    plan = muon_trick.Muon(lr=0.0, reset_first=2, reset_last=5)(Plan(net=net, batch_size=4, epochs=3.0))
+    made = program(plan, noise_dataset((3, 8, 8), classes=3, train=16, test=3), FP64)
+    weight = dict(made.model.named_parameters())["body.group1.conv1.weight"]
+    seen = []
+    for step in range(made.steps):
+        weight.data.mul_(3.0)
+        made.run(step, step + 1)
+        if weight.norm().item() == pytest.approx(2.0):  # the root of 4 filters
+            seen.append(step)
+    assert seen == optim_slow.resets(12, 2, 5)
+    assert 2 <= len(seen) < 6
+
+
+def test_lars_equals_one_tensor_at_a_time():
+    ours, velocity = tensors(0, *SHAPES), [torch.zeros(s, dtype=torch.float64) for s in SHAPES]
+    theirs, v = [w.clone() for w in ours], [torch.zeros(s, dtype=torch.float64) for s in SHAPES]
+    for step in range(6):
+        grads, lr = tensors(step + 1, *SHAPES), 0.05 * (1 - step / 6)
+        lars_step(ours, grads, velocity, *map(scalar, (lr, 0.3, 0.85)), eps=0.01)
+        for i, g in enumerate(grads):
+            theirs[i], v[i] = optim_slow.lars(theirs[i], g, v[i], lr, 0.3, 0.85, 0.01)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+def test_lars_moves_weights_by_a_share_of_their_norm_whatever_the_gradient():
+    for size in (1e-4, 1.0, 1e4):
+        (w,), (g,) = tensors(0, (6, 3, 3, 3)), tensors(1, (6, 3, 3, 3))
+        before = w.clone()
+        lars_step([w], [g * size], [torch.zeros_like(w)], *map(scalar, (0.01, 0.0, 0.0)), eps=1e-9)
+        # eps is 1e-5 of the smallest gradient, no more
+        assert (w - before).norm().item() == pytest.approx(0.01 * before.norm().item(), rel=1e-4)
+
+
+def test_the_lars_trick_steps_the_filters_of_a_run():
+    data = noise_dataset((3, 8, 8), classes=3, train=16, test=3)
+    plan = Lars(lr=0.02)(
+        replace(BUILTIN["airnet"].plan(), net=AirNet(widths=(4, 5)), batch_size=8, epochs=2.0)
+    )
+    made = program(plan, data, FP64)
+    weights = {n: w for n, w in made.model.named_parameters() if w.ndim == 4 and w.requires_grad}
+    before = {n: w.detach().clone() for n, w in weights.items()}
+    made.run(0, 1)
+    rate = made.knobs_at(0)["lr[filters]"]
+    assert rate == pytest.approx(0.02 * 0.2)  # the knob starts at 0.2
+    for name, w in weights.items():
+        # the first step of Nesterov is 1 + momentum long, 0.85 here
+        moved, start = (t.norm().item() for t in (w.detach() - before[name], before[name]))
+        assert moved == pytest.approx(rate * 1.85 * start, rel=1e-6), name
+
+
+# rates for another batch size
+
+
+def table(plan: Plan) -> dict[str, float]:
+    """What the first step of a run on some data reads, by column."""
+    data = noise_dataset((3, 8, 8), classes=3, train=64, test=3)
+    plan = replace(plan, net=AirNet(widths=(4, 5), stem=WhitenStem(images=8)))
+    return program(plan, data, FP64).knobs_at(0)
+
+
+def quoted(kind: str) -> Plan:
+    """The same steps at batches of 8, quoted for the mean of the batch or for its sum."""
+    plan = BUILTIN["airbench94"].plan()
+    rules = tuple(
+        replace(r, lr=0.4, weight_decay=5e-4)
+        if kind == "mean"
+        else replace(r, optimizer=SGD(), lr=0.4 / 8, weight_decay=5e-4 * 8)
+        for r in plan.rules
+    )
+    return replace(plan, rules=rules, batch_size=8)
+
+
+@pytest.mark.parametrize(("rule", "times"), [("linear", 4.0), ("sqrt", 2.0), ("none", 1.0)])
+@pytest.mark.parametrize("kind", ["mean", "sum"])
+def test_rates_follow_the_batch_size_however_they_are_quoted(rule, times, kind):
+    before, after = table(quoted(kind)), table(BatchSize(32, rule)(quoted(kind)))
+    assert before == pytest.approx(table(quoted("mean")))
+    for name in [k for k in before if k.startswith("lr[")]:
+        # the step is taken on the sum over the batch: four times the examples at lr / 32 instead of lr / 8
+        assert after[name] == pytest.approx(before[name] * times / 4)
+        decay = name.replace("lr[", "weight_decay[")
+        # a step shrinks the weights by its rate times the decay, quoted for the mean: 5e-4 of the rate
+        assert after[name] * after[decay] == pytest.approx(before[name] * before[decay] * times)
+
+
+def test_keeping_the_hard_half_leaves_each_example_its_rate():
+    before = table(replace(quoted("mean"), batch_size=32))
+    after = table(HardExamples(of=32, every=1, widths=(4, 4))(replace(quoted("mean"), batch_size=32)))
+    assert after == pytest.approx(before)
 
 
 def test_ema_and_lookahead():

@@ -23,11 +23,12 @@ def close(got: torch.Tensor, want: torch.Tensor, what: str) -> None:
 
 def draws(made, pixels):
     """The order, shifts (N, 2) and flips (N,) that the program drew for its first epoch."""
-    made._draw(0)
-    by_kind = {type(op).__name__: choice for op, choice in zip(made.plan.augment, made.choices, strict=True)}
+    made.feed.enter(0)
+    drawn = zip(made.plan.augment, made.feed.choices, strict=True)
+    by_kind = {type(op).__name__: choice for op, choice in drawn}
     side = 2 * pixels + 1
     shifts = torch.stack((by_kind["Translate"] // side, by_kind["Translate"] % side), 1) - pixels
-    return made.order, shifts, by_kind["Flip"].bool()
+    return made.feed.order, shifts, by_kind["Flip"].bool()
 
 
 def check(recipe: str, names: dict[str, str], flat, net: dict, batch: int, pixels: int, epochs: float):

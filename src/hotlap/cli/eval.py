@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hotlap.cli.main import DONE, MISSED, common
-from hotlap.cli.output import Output
+from hotlap.cli.output import Output, describe_views
 from hotlap.errors import UserError
 
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     out = Output(args.json)
     data = args.data or trained_on(args.model)
     found = evaluate_saved(args.model, data, tta=args.tta, device=args.device, data_dir=args.data_dir)
-    views = f"{found.views} view{'s' if found.views > 1 else ''} each"
+    views = describe_views(found.views, found.share)
     out.say(f"{found.accuracy:.2f}% of {found.count:,} test images of {data}, {views}; loss {found.loss:.4f}")
     out.result({"model": str(args.model), "data": data, **asdict(found)})
     return MISSED if args.target is not None and found.accuracy < args.target else DONE

@@ -26,9 +26,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data set lies")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat training runs, and average")
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, to see that it runs")
     parser.add_argument(
-        "--recipe", action="append", default=[], metavar="R", help="step-time: a recipe to look at; repeatable"
+        "--quick", action="store_true", help="seconds instead of minutes, to see that it runs"
+    )
+    parser.add_argument(
+        "--recipe",
+        action="append",
+        default=[],
+        metavar="R",
+        help="step-time: a recipe to look at; repeatable",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: under runs/)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
@@ -194,7 +200,9 @@ def save(topic: Topic, outcome: Outcome, facts: dict[str, Any], folder: Path) ->
     blocks += [Picture(svg_text(d.figure), d.caption) for d in outcome.drawings]
     for titled in outcome.tables:
         blocks += [Heading(titled.title), titled.table]
-    command = " ".join(["hotlap", *sys.argv[1:]]) if facts["topic"] in sys.argv else f"hotlap explain {topic.name}"
+    command = (
+        " ".join(["hotlap", *sys.argv[1:]]) if facts["topic"] in sys.argv else f"hotlap explain {topic.name}"
+    )
     seconds = f"{facts['seconds']:.0f} s on {facts['machine']['cpu']}, {facts['machine']['threads']} threads"
     blocks += [Heading("how it was run"), Code(command), f"{facts['data']}, {facts['engine']}; {seconds}."]
     page = folder / "report.html"

@@ -143,14 +143,15 @@ def has_data(recipe: Recipe, data_dir: Path | None, out: Output) -> bool:
 
 def project_all(ladder: Ladder, measure_s: float, out: Output) -> None:
     for n, recipe in enumerate(ladder.recipes, start=1):
-        start = time.monotonic()
+        start, kept = time.monotonic(), ladder.has_measured(recipe)
         rung = ladder.measure(recipe, measure_s)
         found = rung.projection
         assert found is not None
         out.say(
             f"{n}/{len(ladder.recipes)} {rung.name}: {found.images_per_s:,.0f} images/s"
             f" ({found.timed_steps} steps, +-{100 * found.spread:.0f}%) in {rung.arithmetic},"
-            f" {found.train_s:,.0f} s projected; took {time.monotonic() - start:.0f} s"
+            f" {found.train_s:,.0f} s projected;"
+            f" {'kept from before' if kept else f'took {time.monotonic() - start:.0f} s'}"
         )
     out.say()
 

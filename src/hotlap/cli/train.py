@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotlap.cli.main import DONE, MISSED, common, settings_of
-from hotlap.cli.output import Output
+from hotlap.cli.output import Output, describe_views
 from hotlap.errors import UserError
 
 if TYPE_CHECKING:
+    from hotlap.plan import Trick
     from hotlap.recipe import Recipe
 
 
@@ -76,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     out.say()
     out.say(
         f"{result.recipe} on {result.data}: {result.accuracy:.2f}% on {result.spec.test_count:,} test images"
-        f" ({result.summary['views']} view{'s' if result.summary['views'] > 1 else ''} each),"
+        f" ({describe_views(result.summary['views'], result.summary['view_share'])}),"
         f" target {result.target:g}% {'met' if met else 'missed'}"
     )
     clocks = result.clocks
@@ -114,16 +116,22 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(f"--resume goes on with the run's own recipe and data; leave out --{word}")
 
 
+def trick_of(word: str) -> Trick:
+    """The trick that `--with` asks for: its name, and after a colon its settings, a comma apart."""
+    from hotlap.recipe import make_trick
+
+    name, _, text = word.partition(":")
+    settings = re.split(r",(?![^\[]*\])", text)  # not at the commas of a list
+    return make_trick(name, settings_of([s for s in settings if s]), "--with")
+
+
 def compose(args: argparse.Namespace) -> Recipe:
     """The recipe asked for, with what the command line changes."""
-    from hotlap.recipe import Set, make_trick
+    from hotlap.recipe import Set
     from hotlap.recipes import find
 
     recipe = find(args.recipe)
-    tricks = []
-    for word in args.with_:
-        name, _, text = word.partition(":")
-        tricks.append(make_trick(name, settings_of([w for w in text.split(",") if w]), "--with"))
+    tricks = [trick_of(word) for word in args.with_]
     settings = settings_of(args.set)
     if args.epochs is not None:
         settings["epochs"] = args.epochs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+from typing import Any
 
 from hotlap.cli.main import DONE, common
 from hotlap.cli.output import Output
@@ -20,6 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from hotlap.flat import toml_value
     from hotlap.recipes import BUILTIN
     from hotlap.tricks import discover
 
@@ -33,18 +35,38 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             f"no trick called {args.trick!r}{did_you_mean(args.trick, tricks)}; see `hotlap tricks list`"
         )
-    cls = tricks[args.trick]
+    cls, card = tricks[args.trick], inspect.getdoc(tricks[args.trick]) or ""
+    defaults: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(cls)}
     used = [r.name for r in BUILTIN.values() if args.trick in {t.name for t in r.tricks}]
     out.say(args.trick)
     out.say()
-    out.say(inspect.getdoc(cls) or "")
+    out.say(card)
     out.say()
-    rows = [("source", cls.source), ("expected", cls.effect), ("touches", ", ".join(cls.touches))]
-    rows += [("settings", ", ".join(f"{f.name} = {f.default}" for f in dataclasses.fields(cls)) or "none")]
-    rows += [("comes after", ", ".join(cls.after))] if cls.after else []
-    rows += [("excludes", ", ".join(cls.excludes))] if cls.excludes else []
-    rows += [("used in", ", ".join(used) or "no built-in recipe")]
-    rows += [("try it", f"hotlap train RECIPE --with {args.trick}, or --without {args.trick}")]
+    settings = ", ".join(f"{k} = {toml_value(v)}" for k, v in defaults.items())
+    rows = [
+        ("source", cls.source),
+        ("expected", cls.effect),
+        ("failures", cls.failures),
+        ("touches", ", ".join(cls.touches)),
+        ("settings", settings or "none"),
+        ("comes after", ", ".join(cls.after) or "any"),
+        ("excludes", ", ".join(cls.excludes) or "none"),
+        ("used in", ", ".join(used) or "no built-in recipe"),
+        ("try it", f"hotlap train RECIPE --with {args.trick}, or --without {args.trick}"),
+    ]
     out.columns(rows)
-    out.result({"name": args.trick, "card": inspect.getdoc(cls), "used_in": used, **dict(rows[:3])})
+    out.result(
+        {
+            "name": args.trick,
+            "card": card,
+            "source": cls.source,
+            "expected": cls.effect,
+            "failures": cls.failures,
+            "touches": cls.touches,
+            "settings": defaults,
+            "after": cls.after,
+            "excludes": cls.excludes,
+            "used_in": used,
+        }
+    )
     return DONE

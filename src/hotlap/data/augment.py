@@ -236,16 +236,16 @@ class Mixup:
 
         generator = at.generators(at.index)
         a = torch.full((at.count, 2), self.alpha, dtype=torch.float64)
-        # gamma draws need a CPU generator; two of them make a beta draw
+        # gamma draws need a CPU generator; two of them make a beta draw, also where both are all but 0
         seeded = torch.Generator().manual_seed(generator.initial_seed())
-        first, second = torch._standard_gamma(a, generator=seeded).clamp_min(1e-30).unbind(1)
+        first, second = torch._standard_gamma(a, generator=seeded).clamp_min(1e-300).unbind(1)
         share = (first / (first + second)).float().to(at.device)
         return torch.minimum(share, 1 - share) * float(at.progress >= self.start)
 
     def mix(self, choice: Tensor, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Batch and target probabilities (B, classes) after this operation; `choice` (B,)."""
         share = choice.to(x.dtype)[:, None, None, None]
-        return x + share * (x.roll(1, 0) - x), blend(target, choice)
+        return x + share * (x.roll(-1, 0) - x), blend(target, choice)
 
 
 @dataclass(frozen=True)
@@ -274,12 +274,12 @@ class Cutmix:
         pasted = choice >= 0
         inside = squares(choice, x, self.pixels) & pasted[:, None, None, None]
         share = pasted * (self.pixels**2 / (x.shape[-2] * x.shape[-1]))
-        return torch.where(inside, x.roll(1, 0), x), blend(target, share)
+        return torch.where(inside, x.roll(-1, 0), x), blend(target, share)
 
 
 def blend(target: Tensor, share: Tensor) -> Tensor:
     """Target probabilities (B, classes) with `share` (B,) of the next row's in each."""
-    return target + share.to(target.dtype)[:, None] * (target.roll(1, 0) - target)
+    return target + share.to(target.dtype)[:, None] * (target.roll(-1, 0) - target)
 
 
 def shift(index: Tensor, by: Tensor) -> Tensor:

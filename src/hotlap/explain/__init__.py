@@ -109,10 +109,8 @@ class Topic:
 
 def discover() -> dict[str, Topic]:
     """Every topic by name, in the order of the handbook's chapters."""
-    found = []
-    for info in pkgutil.iter_modules(__path__):
-        if info.name != "small":
-            found.append(importlib.import_module(f"{__name__}.{info.name}").TOPIC)
+    names = [info.name for info in pkgutil.iter_modules(__path__) if info.name != "small"]
+    found: list[Topic] = [importlib.import_module(f"{__name__}.{name}").TOPIC for name in names]
     return {t.name: t for t in sorted(found, key=lambda t: (t.chapter, t.name))}
 
 

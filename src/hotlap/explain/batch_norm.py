@@ -50,11 +50,10 @@ def experiment(setting: Setting) -> Outcome:
     deep: dict[str, list[dict[str, float]]] = {}
     for normed, name in NORMED.items():
         runs = [
-            depth_statistics(images, depth, width, normed, generator(s, "init", "deep")) for s in setting.seeds
+            depth_statistics(images, depth, width, normed, generator(s, "init", "deep"))
+            for s in setting.seeds
         ]
-        deep[name] = [
-            {k: sum(r[i][k] for r in runs) / len(runs) for k in runs[0][i]} for i in range(depth)
-        ]
+        deep[name] = [{k: sum(r[i][k] for r in runs) / len(runs) for k in runs[0][i]} for i in range(depth)]
     return conclude({"images": count, "norms": norms, "depth": depth, "width": width, "deep": deep})
 
 
@@ -65,11 +64,12 @@ def conclude(results: dict[str, Any]) -> Outcome:
     after = max(n["share_after"] for n in norms)
     answer = (
         f"In the untrained nine-layer net the channels' means make up {100 * min(before):.0f}% to"
-        f" {100 * max(before):.0f}% of the mean square that reaches a norm, and {100 * after:.1f}% at most after it."
-        f" In a plain net of {results['depth']} layers without norms that share goes from"
-        f" {100 * plain[0]['mean_share']:.0f}% at the first layer to {100 * plain[-1]['mean_share']:.0f}% at the"
-        f" last, {100 * plain[-1]['one_sided']:.0f}% of the last channels never change sign, and two images come"
-        f" out with a cosine of {plain[-1]['likeness']:.3f} ({plain[0]['likeness']:.3f} at the first layer):"
+        f" {100 * max(before):.0f}% of the mean square that reaches a norm, and {100 * after:.1f}% at most"
+        f" after it. In a plain net of {results['depth']} layers without norms that share goes from"
+        f" {100 * plain[0]['mean_share']:.0f}% at the first layer to {100 * plain[-1]['mean_share']:.0f}%"
+        f" at the last, {100 * plain[-1]['one_sided']:.0f}% of the last channels never change sign, and two"
+        f" images come out with a cosine of {plain[-1]['likeness']:.3f} ({plain[0]['likeness']:.3f} at the"
+        " first layer):"
     )
     told = plain[-1]["likeness"] > 0.95 > normed[-1]["likeness"]
     answer += (

@@ -19,7 +19,7 @@ def experiment(setting: Setting) -> Outcome:
     quick = setting.quick
     batches = (16, 64) if quick else (32, 128, 512)
     largest = batches[-1]
-    rates = [0.0125 * 4.0**k for k in range(3)] if quick else [0.0125 * 2.0**k for k in range(10)]
+    rates = [0.0125 * 4.0**k for k in range(3)] if quick else [0.025 * 2.0**k for k in range(11)]
     rates = [r * 512 / largest / 512 for r in rates]  # per example
     epochs = 1.0 if quick else 4.0
     dataset = small.subset(setting.dataset, 256 if quick else 4096, 128 if quick else 1024)
@@ -27,7 +27,7 @@ def experiment(setting: Setting) -> Outcome:
         f"{small.describe(dataset)}, batches of {', '.join(map(str, batches))}, {epochs:g} epochs each,"
         f" {len(rates)} rates: the same rates per example for every batch size"
     )
-    runs = []
+    runs: list[dict[str, Any]] = []
     for i, batch in enumerate(batches):
         for j, rate in enumerate(rates):
             setting.tick(i * len(rates) + j, len(batches) * len(rates), f"batch {batch}, rate {rate:.2g}")
@@ -36,7 +36,7 @@ def experiment(setting: Setting) -> Outcome:
     best = min((r for r in runs if r["loss"] is not None), key=lambda r: r["loss"])
     memory = [
         {"rate": rate, "bins": forgetting(setting, dataset, batches[0], rate)}
-        for rate in (best["rate"] / 4, best["rate"] * (1 if quick else 4))
+        for rate in (best["rate"] / 16, best["rate"] * (1 if quick else 4))
     ]
     return conclude({"batches": batches, "rates": rates, "epochs": epochs, "runs": runs, "memory": memory})
 
@@ -44,23 +44,23 @@ def experiment(setting: Setting) -> Outcome:
 def forgetting(setting: Setting, dataset: Any, batch: int, rate: float) -> list[float]:
     """Loss of training images by how long ago they were last trained on, most recent first.
 
-    Two epochs at a constant rate; the images of the second are taken in its order, in parts of a sixteenth.
+    Two epochs at a constant rate; the images of the second are taken in its order, in eighths.
     """
     from hotlap.explain import small
 
     plan = small.small_plan(batch, 2.0, rate * batch, schedule=small.Constant())
     program = small.prepare(plan, dataset, setting)
-    sums = [0.0] * 16
+    sums = [0.0] * 8
     for seed in setting.seeds:
         if not small.run(program, seed):
             return []
         losses = small.train_losses(program)[program.feed.order]
-        parts = losses[: len(losses) // 16 * 16].view(16, -1).mean(1).flip(0).tolist()
+        parts = losses[: len(losses) // 8 * 8].view(8, -1).mean(1).flip(0).tolist()
         sums = [a + b / len(setting.seeds) for a, b in zip(sums, parts, strict=True)]
     return sums
 
 
-def limits(results: dict[str, Any]) -> list[dict[str, float]]:
+def limits(results: dict[str, Any]) -> list[dict[str, Any]]:
     """For each batch size the best rate per example, its loss, and the last rate before it gets worse."""
     found = []
     for batch in results["batches"]:
@@ -73,60 +73,53 @@ def limits(results: dict[str, Any]) -> list[dict[str, float]]:
             if r["rate"] > best["rate"] and (r["loss"] is None or r["loss"] > (1 + WORSE) * best["loss"])
         ]
         edge = max(r["rate"] for r in runs if not past or r["rate"] < min(past))
-        found.append({"batch": batch, "best": best["rate"], "loss": best["loss"], "edge": edge})
+        found.append(
+            {"batch": batch, "best": best["rate"], "loss": best["loss"], "edge": edge, "seen": bool(past)}
+        )
     return found
 
 
-def together(results: dict[str, Any]) -> tuple[float, float] | None:
-    """The largest rate per example up to which all batch sizes agree, and the widest gap up to there."""
-    last, widest = None, 0.0
-    for rate in results["rates"]:
-        losses = [r["loss"] for r in results["runs"] if r["rate"] == rate]
-        if None in losses or max(losses) / min(losses) - 1 > TOGETHER:
-            break
-        last, widest = rate, max(widest, max(losses) / min(losses) - 1)
-    return None if last is None else (last, widest)
+def together(results: dict[str, Any]) -> dict[int, float | None]:
+    """For each larger batch, the largest rate per example up to which it ends as the smallest batch does."""
+    at = {(r["batch"], r["rate"]): r["loss"] for r in results["runs"]}
+    first, *others = results["batches"]
+    found: dict[int, float | None] = {}
+    for batch in others:
+        found[batch] = None
+        for rate in results["rates"]:
+            one, other = at[first, rate], at[batch, rate]
+            if one is None or other is None or abs(other / one - 1) > TOGETHER:
+                break
+            found[batch] = rate
+    return found
 
 
 def conclude(results: dict[str, Any]) -> Outcome:
     found, agree = limits(results), together(results)
     small_one, large_one = found[0], found[-1]
-    if agree:
-        answer = (
-            f"Up to a rate of {agree[0]:.2g} per example the batch size does not matter: all losses lie within"
-            f" {100 * agree[1]:.0f}% of each other there. "
-        )
+    parts = [
+        f"batches of {batch} end within {100 * TOGETHER:.0f}% of that up to {rate:.2g} per example"
+        if rate
+        else f"batches of {batch} end elsewhere at every rate"
+        for batch, rate in agree.items()
+    ]
+    answer = f"Against the loss that batches of {small_one['batch']} end in, {' and '.join(parts)}. "
+    if small_one["seen"] and large_one["seen"]:
+        answer += what_limits(small_one, large_one)
     else:
-        answer = "At no rate per example do all batch sizes end in the same loss. "
-    per_example, per_step = (
-        small_one["edge"] / large_one["edge"],
-        large_one["edge"] * large_one["batch"] / (small_one["edge"] * small_one["batch"]),
-    )
-    answer += (
-        f"The loss gets {100 * WORSE:.0f}% worse than its best beyond {small_one['edge']:.2g} per example with"
-        f" batches of {small_one['batch']} and beyond {large_one['edge']:.2g} with {large_one['batch']}:"
-        f" the larger batch stands {per_example:.3g} times less per example and {per_step:.3g} times more per"
-        " step. "
-    )
-    growth = large_one["batch"] / small_one["batch"]
-    if per_example > growth**0.5:
-        answer += "So it is the step that is limited, as curvature limits it, at large batches."
-    elif per_example > 1:
-        answer += "So between these sizes the rate per example is limited more than the step: forgetting."
-    else:
-        answer += "So here the rate per example is what is limited at all these sizes: forgetting."
+        answer += "The rates tried do not reach the limit of every batch size. "
     for memory in results["memory"]:
         bins = memory["bins"]
         if bins:
-            memory["forgotten"] = sum(bins[-4:]) / 4 - bins[0]
+            memory["forgotten"] = sum(bins[-2:]) / 2 - bins[0]
     slow, fast = (m.get("forgotten") for m in results["memory"])
     if slow is not None and fast is not None:
         answer += (
-            f" After two epochs at {results['memory'][0]['rate']:.2g} per example, images seen longest ago have"
-            f" a loss {slow:+.2f} against those just seen; at {results['memory'][1]['rate']:.2g} it is"
+            f"After two epochs at {results['memory'][0]['rate']:.2g} per example, images seen longest ago"
+            f" have a loss {slow:+.2f} against those just seen; at {results['memory'][1]['rate']:.2g} it is"
             f" {fast:+.2f}{': the faster net forgets more' if fast > slow else ''}."
         )
-    results = {**results, "limits": found, "together_until": agree[0] if agree else None}
+    results = {**results, "limits": found, "together_until": agree}
     rows = [
         [f"{rate:.2g}", *(cell(r["loss"]) for r in results["runs"] if r["rate"] == rate)]
         for rate in results["rates"]
@@ -149,6 +142,21 @@ def conclude(results: dict[str, Any]) -> Outcome:
     )
 
 
+def what_limits(small_one: dict[str, Any], large_one: dict[str, Any]) -> str:
+    """Whether the step or the rate per example is what the limits have in common."""
+    per_example = small_one["edge"] / large_one["edge"]
+    growth = large_one["batch"] / small_one["batch"]
+    text = (
+        f"The loss stays within {100 * WORSE:.0f}% of its best up to {small_one['edge']:.2g} per example with"
+        f" batches of {small_one['batch']} and up to {large_one['edge']:.2g} with {large_one['batch']}: the"
+        f" larger batch stands {1 / per_example:.3g} times the rate per example and"
+        f" {growth / per_example:.3g} times the rate per step. "
+    )
+    if per_example > growth**0.5:
+        return text + "So what is limited is more the step: curvature. "
+    return text + "So what is limited is more the rate per example: forgetting. "
+
+
 def cell(loss: float | None) -> str:
     return "diverged" if loss is None else f"{loss:.3f}"
 
@@ -162,15 +170,15 @@ def draw_losses(results: dict[str, Any]) -> Drawing:
             xs = [r["rate"] * times for r in runs]
             ax.plot(xs, losses, color=colour, marker="o", ms=3, label=f"batch {batch}")
     for ax, label in zip(axes, ("rate per example", "rate per step (per example x batch)"), strict=True):
-        ax.set(xscale="log", yscale="log", xlabel=label)
+        ax.set(xscale="log", xlabel=label)
         ax.legend(frameon=False)
     axes[0].set(ylabel="training loss at the end (nats)")
     axes[0].set_title("same rate per example", loc="left")
     axes[1].set_title("same rate per step", loc="left")
     caption = (
-        f"Training loss after {results['epochs']:g} epochs against the learning rate. Left: curves that lie on"
-        " each other say that only the rate per example matters. Right: curves that turn up together say that"
-        " the step is what is limited."
+        f"Training loss after {results['epochs']:g} epochs against the learning rate. Left: curves that lie"
+        " on each other say that only the rate per example matters. Right: curves that turn up together say"
+        " that the step is what is limited."
     )
     return Drawing("batch-size", figure, caption)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 COLOURS = (BLUE, GREEN, AMBER, RED)
+NOISE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # ticks
 SAME = 1e-9  # outputs are of size 1; float64 sums in another order differ by far less
 
 
@@ -86,10 +87,10 @@ def arrangements(x: Tensor, batch: int, splits: int, devices: int) -> list[dict[
     first = x[:batch]
     shards = first.chunk(splits)
     count = first.numel() / first.shape[1]
-    sums = sum(s.sum((0, 2, 3)) for s in shards)
-    squares = sum(s.square().sum((0, 2, 3)) for s in shards)
-    mean = (sums / count)[:, None, None]  # type: ignore[operator]
-    var = (squares / count)[:, None, None] - mean.square()  # type: ignore[operator]
+    sums = torch.stack([s.sum((0, 2, 3)) for s in shards]).sum(0)
+    squares = torch.stack([s.square().sum((0, 2, 3)) for s in shards]).sum(0)
+    mean = (sums / count)[:, None, None]
+    var = (squares / count)[:, None, None] - mean.square()
     synchronised = (first - mean) / (var + Norm().eps).sqrt()
     each, whole = batch // splits, len(x)
     ghost, split_up = norm(first, splits), torch.cat([norm(s) for s in shards])
@@ -128,22 +129,23 @@ def conclude(results: dict[str, Any]) -> Outcome:
     outputs = [[s["output"] for s in layer["spreads"]] for layer in layers]
     answer = (
         f"From groups of {sizes[0]} to groups of {sizes[-1]} the spread of the groups' means falls"
-        f" {min(factors):.1f} to {max(factors):.1f} times; 1 / sqrt(n) says {root:.1f}. One and the same value"
-        f" comes out of the norm with a noise of {min(o[0] for o in outputs):.2f} to"
+        f" {min(factors):.1f} to {max(factors):.1f} times; 1 / sqrt(n) says {root:.1f}. One and the same"
+        f" value comes out of the norm with a noise of {min(o[0] for o in outputs):.2f} to"
         f" {max(o[0] for o in outputs):.2f} at {sizes[0]} and {min(o[-1] for o in outputs):.3f} to"
         f" {max(o[-1] for o in outputs):.3f} at {sizes[-1]}, in units of its sd. "
     )
-    plain, ghost, split_up, synchronised, many = results["arrangements"]
+    _, ghost, split_up, synchronised, many = results["arrangements"]
     answer += (
         f"Ghost norm in {results['splits']} parts changes outputs on one device by up to"
         f" {ghost['to_plain']:.2f}"
     )
     if split_up["to_ghost"] < SAME and many["to_plain"] < SAME and synchronised["to_plain"] < SAME:
         answer += (
-            f"; so does splitting the same {results['batch']} over {results['splits']} devices whose norms do"
-            " not talk to each other, with the very same outputs. Nothing else does: one device, or devices with"
-            f" synchronised norms, or {results['devices']} devices of {results['batch']} each all normalise over"
-            f" {results['batch']}. So it is not what one already does, unless the groups are already that small."
+            f"; so does splitting the same {results['batch']} over {results['splits']} devices whose norms"
+            " do not talk to each other, with the very same outputs. Nothing else does: one device, devices"
+            f" with synchronised norms, and {results['devices']} devices of {results['batch']} each all"
+            f" normalise over {results['batch']}. So it is not what one already does, unless the groups are"
+            " that small already."
         )
     else:
         answer += ", and the arrangements do not fall into the two expected kinds; see the table."
@@ -183,17 +185,22 @@ def draw(results: dict[str, Any]) -> Drawing:
     first = results["layers"][0]["spreads"][0]
     slope = [first["output"] * (results["sizes"][0] / n) ** 0.5 for n in results["sizes"]]
     axes[1].plot(results["sizes"], slope, color=GREY, ls="--", lw=1, label="1 / sqrt(n)")
+    everything = [s[k] for layer in results["layers"] for s in layer["spreads"] for k in ("mean", "output")]
+    low, high = min(everything), max(everything)
     titles = ("spread of the groups' means", "noise of one value after the norm")
     for ax, title in zip(axes, titles, strict=True):
         ax.set(xscale="log", yscale="log", xlabel="examples in a group")
         ax.set_xticks(results["sizes"], [str(n) for n in results["sizes"]])
+        ax.set_yticks(NOISE, [f"{v:g}" for v in NOISE])
+        ax.set_ylim(low / 1.3, high * 1.3)
         ax.minorticks_off()
         ax.set_title(title, loc="left", fontsize=10)
         ax.legend(frameon=False)
     axes[0].set(ylabel="sd over groups / sd of the channel")
     caption = (
-        "How much batch statistics differ from group to group, by layer. Dotted: images' own means spread by s,"
-        " so groups' means by s / sqrt(n). Pixels of one image are alike, so they do not count as examples."
+        "How much batch statistics differ from group to group, by layer. Dotted: images' own means spread by"
+        " s, so groups' means by s / sqrt(n). Pixels of one image are alike: they do not count as"
+        " examples."
     )
     return Drawing("statistics-noise", figure, caption)
 

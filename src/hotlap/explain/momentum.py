@@ -19,11 +19,16 @@ def experiment(setting: Setting) -> Outcome:
     quick = setting.quick
     momenta = (0.0, 0.9) if quick else (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
     whole = [0.5, 8.0] if quick else [0.125 * 2.0**k for k in range(8)]
-    rates, decays = ((0.1, 0.8), (0.008, 0.001)) if quick else ((0.1, 0.2, 0.4, 0.8), (0.032, 0.016, 0.008, 0.004))
+    rates, decays = (
+        ((0.1, 0.8), (0.008, 0.001)) if quick else ((0.1, 0.2, 0.4, 0.8), (0.032, 0.016, 0.008, 0.004))
+    )
     batch, epochs, decay_epochs = 64, 1.0 if quick else 3.0, 1.0 if quick else 6.0
     dataset = small.subset(setting.dataset, 256 if quick else 4096, 128 if quick else 1024)
-    setting.say(f"{small.describe(dataset)}, batches of {batch}, {epochs:g} epochs; then {decay_epochs:g} epochs")
-    runs, decay_runs = [], []
+    setting.say(
+        f"{small.describe(dataset)}, batches of {batch}, {epochs:g} epochs; then {decay_epochs:g} epochs"
+    )
+    runs: list[Run] = []
+    decay_runs: list[Run] = []
     total = len(momenta) * len(whole) + len(rates) * len(decays)
     for momentum in momenta:
         for rate in whole:
@@ -37,7 +42,13 @@ def experiment(setting: Setting) -> Outcome:
             plan = plan.carve("filters", "filter", lr=lr, weight_decay=decay)
             decay_runs.append({"lr": lr, "decay": decay, **small.outcome_of(plan, dataset, setting)})
     return conclude(
-        {"batch": batch, "epochs": epochs, "runs": runs, "decay_epochs": decay_epochs, "decay_runs": decay_runs}
+        {
+            "batch": batch,
+            "epochs": epochs,
+            "runs": runs,
+            "decay_epochs": decay_epochs,
+            "decay_runs": decay_runs,
+        }
     )
 
 
@@ -50,28 +61,30 @@ def grid(runs: list[Run], row: str, column: str) -> tuple[list[float], list[floa
 
 def spread(losses: list[float | None]) -> float:
     """The largest loss over the smallest; infinite where one diverged."""
-    if any(v is None for v in losses):
-        return math.inf
     known = [v for v in losses if v is not None]
-    return max(known) / min(known)
+    return max(known) / min(known) if len(known) == len(losses) else math.inf
 
 
-def along_and_across(results: dict[str, Any]) -> dict[str, float]:
-    """How much the loss changes with lr / (1 - momentum), and with momentum where that is the best.
+def along_and_across(results: dict[str, Any]) -> dict[str, Any]:
+    """The best rate at each momentum and its loss; how far the loss varies along rates and along momenta.
 
-    Momenta above `CHOSEN` are looked at apart: their memory is no longer short against the run.
+    Momenta above `CHOSEN` are looked at apart: their memory is no longer short against so small a run.
     """
     momenta, whole, losses = grid(results["runs"], "momentum", "whole")
+    tuned = [min((v, w) for v, w in zip(row, whole, strict=True) if v is not None) for row in losses]
     chosen = momenta.index(CHOSEN)
-    sound = [(v, j) for j, v in enumerate(losses[chosen]) if v is not None]
-    best, at = min(sound)
-    column = [row[at] for row in losses]
+    best = [w for _, w in tuned]
+    rates = [w * (1 - m) for w, m in zip(best, momenta, strict=True)]
+    low = [v for v, _ in tuned]
     return {
-        "best_whole": whole[at],
-        "best_loss": best,
+        "tuned_loss": low,
+        "best_whole": best,
+        "best_lr": rates,
+        "whole_moves": max(best) / min(best),
+        "lr_moves": max(rates) / min(rates),
         "along_rate": spread(losses[chosen]),
-        "across_momentum": spread(column[: chosen + 1]),
-        "beyond": spread(column[chosen:]),
+        "across_momentum": spread(list(low[: chosen + 1])),
+        "beyond": spread(list(low[chosen:])),
     }
 
 
@@ -82,7 +95,7 @@ def classes(results: dict[str, Any]) -> tuple[float, float]:
         by.setdefault(round(r["lr"] * r["decay"], 9), []).append(r["loss"])
     within = max(spread(v) for v in by.values() if len(v) > 1)
     means = [sum(x for x in v if x is not None) / len(v) for v in by.values() if None not in v]
-    return within, max(means) / min(means)
+    return within, max(means) / min(means) if means else math.inf
 
 
 def percent(ratio: float) -> str:
@@ -92,29 +105,33 @@ def percent(ratio: float) -> str:
 def conclude(results: dict[str, Any]) -> Outcome:
     found = along_and_across(results)
     within, between = classes(results)
-    flat = found["across_momentum"] - 1 < 0.25 * (found["along_rate"] - 1)
+    momenta, whole, losses = grid(results["runs"], "momentum", "whole")
     answer = (
-        f"At momentum {CHOSEN:g} the loss varies by {percent(found['along_rate'])} over the rates tried; at the"
-        f" best of them, lr / (1 - momentum) = {found['best_whole']:g}, it varies by"
-        f" {percent(found['across_momentum'])} over momenta up to {CHOSEN:g}"
-        f" and by {percent(found['beyond'])} from there on. "
+        f"From momentum {momenta[0]:g} to {momenta[-1]:g} the best lr moves by a factor of"
+        f" {found['lr_moves']:.0f}, the best lr / (1 - momentum) by {found['whole_moves']:.0f}. At momentum"
+        f" {CHOSEN:g} the loss varies by {percent(found['along_rate'])} over the rates tried; with the rate"
+        f" tuned at each momentum it varies by {percent(found['across_momentum'])} over momenta up to"
+        f" {CHOSEN:g} and by {percent(found['beyond'])} from there on. "
     )
-    if flat:
+    if found["across_momentum"] - 1 < 0.5 * (found["along_rate"] - 1):
         answer += (
-            f"So momentum hardly matters by itself: leave it at {CHOSEN:g}, tune lr / (1 - momentum), and try"
-            " one lower and one higher momentum at the end, with lr moved so that lr / (1 - momentum) stays. "
+            f"So the rate counts for more: leave momentum at {CHOSEN:g}, tune lr / (1 - momentum), then try"
+            " one lower and one higher momentum with lr moved so that lr / (1 - momentum) stays. "
         )
     else:
-        answer += "So here momentum matters by itself too, and is worth a line search at constant rate. "
+        answer += "So here momentum matters as much as the rate, and is worth a line search of its own. "
+    answer += (
+        "For the filters, whose scale does nothing, runs of equal lr x weight decay differ by at most"
+        f" {percent(within)}, runs of different products by up to {percent(between)}: "
+    )
     alike = within - 1 < 0.5 * (between - 1)
     answer += (
-        f"For the filters, whose scale does nothing, runs of equal lr x weight decay differ by at most"
-        f" {percent(within)}, and the products by {percent(between)}: "
+        "the product is one knob, not two."
+        if alike
+        else "in so short a run the product is not all that counts."
     )
-    answer += (
-        "the product is one knob, not two." if alike else "in so short a run the product is not all that counts."
-    )
-    momenta, whole, losses = grid(results["runs"], "momentum", "whole")
+    kept = {**found, "within": within, "between": between}
+    kept = {k: finite(v) if isinstance(v, float) else v for k, v in kept.items()}
     decays, rates, decay_losses = grid(results["decay_runs"], "decay", "lr")
     table = Table(
         ["momentum", *(f"{w:g}" for w in whole)],
@@ -148,7 +165,7 @@ def conclude(results: dict[str, Any]) -> Outcome:
             Titled("training loss by the filters' weight decay and learning rate", decay_table),
         ),
         drawings,
-        {**results, **{k: finite(v) for k, v in found.items()}, "within": finite(within), "between": between},
+        {**results, **kept},
     )
 
 

@@ -98,8 +98,8 @@ def conclude(results: dict[str, Any]) -> Outcome:
         )
     best = max(rows, key=reach)
     answer += (
-        f" {best['recipe']} comes to {100 * reach(best):.0f}% of the limit that a large matrix product sets in"
-        f" {best['precision']} ({best['product_flops_per_s'] / 1e9:,.0f} GFLOP/s here)."
+        f" {best['recipe']} comes to {100 * reach(best):.0f}% of the limit that a large matrix product sets"
+        f" in {best['precision']} ({best['product_flops_per_s'] / 1e9:,.0f} GFLOP/s here)."
     )
     if rows[0]["device"] == "cpu":
         answer += (

@@ -46,6 +46,7 @@ def experiment(setting: Setting) -> Outcome:
                 "gradients": trace.gradients.tolist(),
                 "moves": trace.moves.tolist(),
                 "cosine": float(trace.cosines.abs().mean()),
+                "turn": trace.turns[len(trace.turns) // 2 :].mean(0).tolist(),
                 **small.final(program),
             }
         )
@@ -111,20 +112,25 @@ def conclude(results: dict[str, Any]) -> Outcome:
     late_rates, first_rates = [r["rate_late"] for r in rows], [r["rate_start"] for r in rows]
     moves = [r["move_late"] for r in rows]
     accuracies = [s["accuracy"] for s in results["starts"]]
+    turns = results["starts"][SCALES.index(1.0)]["turn"]
+    met = at_end < 1.5
     answer = (
-        f"Filters started {at_start:.0f} times apart in size end {at_end:.2f} times apart, at the size where"
-        f" decay and growth balance: the prediction from the measured gradients is off by"
-        f" {100 * min(misses):+.0f}% to {100 * max(misses):+.0f}% in the {len(rows)} layers. A gradient moves a"
-        f" layer by {min(first_rates):.2f} to {max(first_rates):.2f} of its size at first and by"
-        f" {min(late_rates):.2f} to {max(late_rates):.2f} late in the run; sqrt(2 lr wd / (1 - m)) ="
-        f" {expected_rate:.2f} says the same for all. One step is {min(moves):.3f} to {max(moves):.3f} of the"
-        f" weights ({expected_move:.3f} predicted). Test accuracies from the three starts:"
-        f" {', '.join(f'{a:.1f}%' for a in accuracies)}."
+        f"Filters started {at_start:.0f} times apart in size end {at_end:.2f} times apart at most:"
+        f" {'they meet' if met else 'they have not met yet'}. From the measured gradients, the size where"
+        f" decay and growth balance is predicted; the run started at x1 is off it by"
+        f" {100 * min(misses):+.0f}% to {100 * max(misses):+.0f}% in the {len(rows)} layers. The prediction"
+        f" takes successive gradients for independent; their cosines are {min(turns):+.2f} to"
+        f" {max(turns):+.2f}. A gradient moves a layer by {min(first_rates):.2f} to {max(first_rates):.2f}"
+        f" of its size at first and by {min(late_rates):.2f} to {max(late_rates):.2f} late in the run, where"
+        f" sqrt(2 lr wd / (1 - m)) = {expected_rate:.2f} is predicted for every layer; one step is"
+        f" {min(moves):.3f} to {max(moves):.3f} of the weights ({expected_move:.3f} predicted). Test"
+        f" accuracies from the three starts: {', '.join(f'{a:.1f}%' for a in accuracies)}."
     )
     lars = results["lars"]
     if lars["accuracy"] is not None:
         answer += (
-            f" LARS, told to move each layer by that share outright and without decay: {lars['accuracy']:.1f}%."
+            " LARS, told to move each layer by that share outright and without decay:"
+            f" {lars['accuracy']:.1f}%."
         )
     head = ["layer", *(f"start x{s:g}" for s in SCALES), *(f"late x{s:g}" for s in SCALES), "predicted",
             "H g/w first", "H g/w late", "step/w late"]  # fmt: skip
@@ -153,9 +159,11 @@ def draw_norms(results: dict[str, Any], rows: list[dict[str, Any]]) -> Drawing:
     rates = (results["lr"], results["weight_decay"], results["momentum"])
     steps = range(results["steps"] + 1)
     for ax, i in zip(axes, chosen, strict=True):
-        force = rows[i]["predicted"] ** 2 / (
-            equilibrium.whole_rate(results["lr"], results["momentum"]) / (2 * results["weight_decay"])
-        ) ** 0.5
+        force = (
+            rows[i]["predicted"] ** 2
+            / (equilibrium.whole_rate(results["lr"], results["momentum"]) / (2 * results["weight_decay"]))
+            ** 0.5
+        )
         for start, colour in zip(results["starts"], COLOURS, strict=True):
             norms = [row[i] for row in start["norms"]]
             ax.plot(steps, norms, color=colour, label=f"started x{start['scale']:g}")
@@ -178,9 +186,7 @@ def draw_rates(results: dict[str, Any], expected: float) -> Drawing:
     whole = equilibrium.whole_rate(results["lr"], results["momentum"])
     for ax, start in zip(axes, results["starts"], strict=True):
         for i, name in enumerate(results["layers"]):
-            values = [
-                whole * g[i] / n[i] for g, n in zip(start["gradients"], start["norms"], strict=False)
-            ]
+            values = [whole * g[i] / n[i] for g, n in zip(start["gradients"], start["norms"], strict=False)]
             window = max(1, len(values) // 40)
             smooth = [root_mean_square(values[max(0, t - window) : t + 1]) for t in range(len(values))]
             label = name.removeprefix("body.").removesuffix(".weight")
@@ -190,7 +196,9 @@ def draw_rates(results: dict[str, Any], expected: float) -> Drawing:
         ax.set_title(f"started x{start['scale']:g}", loc="left", fontsize=10)
     axes[0].set(ylabel="lr |g| / ((1 - m) |w|)")
     axes[-1].legend(frameon=False, fontsize=6)
-    caption = "How far a gradient moves each layer, as a share of its weights; dashed: sqrt(2 lr wd / (1 - m))."
+    caption = (
+        "How far a gradient moves each layer, as a share of its weights; dashed: sqrt(2 lr wd / (1 - m))."
+    )
     return Drawing("relative-rates", figure, caption)
 
 

@@ -33,6 +33,7 @@ class HostFeed(DeviceFeed):
         self.loader, self.dataset = loader, dataset
         self.prepared: Floats | None = None
         self.batches: Iterator[Tensor] | None = None
+        self.next_step = 0  # of the run: whose batch `batches` gives next
         c, h, w = images.shape
         self.buffer = torch.zeros(self.size, c, h, w, dtype=engine.dtype, device=engine.device)
         self.buffer = self.buffer.to(memory_format=engine.format)
@@ -54,17 +55,18 @@ class HostFeed(DeviceFeed):
         epoch, within = divmod(step, self.steps_per_epoch)
         fresh = self.drawn != (self.seed, epoch)
         super().enter(step)
-        if fresh:
-            self.batches = self._load(epoch, within)
+        if fresh or step != self.next_step:
+            self.batches, self.next_step = self._load(epoch, within), step
 
     def _load(self, epoch: int, within: int) -> Iterator[Tensor]:
         if self.loader.preprocess == "once" and self.prepared is None:  # a resumed run
             self.prepared = preprocess(np.asarray(self.dataset.train.images), self.dataset.spec, self.border)
-        ops = [op for op in self.plan.augment if isinstance(op, (*Geometry, *Pixels))]
+        pairs = list(zip(self.plan.augment, self.choices, strict=True))
+        pairs = [p for kind in (Geometry, Pixels) for p in pairs if isinstance(p[0], kind)]
+        ops = [op for op, _ in pairs]
         choices: list[npt.NDArray[Any]] | None = None
         if self.loader.random == "bulk":
-            pairs = zip(self.plan.augment, self.choices, strict=True)
-            choices = [c.cpu().numpy() for op, c in pairs if isinstance(op, (*Geometry, *Pixels))]
+            choices = [choice.cpu().numpy() for _, choice in pairs]
         images = Prepared(self, ops, choices, epoch)
         order = self.order.cpu().numpy()
         batches = [
@@ -87,7 +89,10 @@ class HostFeed(DeviceFeed):
         start = time.perf_counter()
         batch = next(self.batches)
         self.wait_s += time.perf_counter() - start
+        self.next_step += 1
         self.buffer.copy_(batch, non_blocking=True)
+        if self.next_step % self.steps_per_epoch == 0 or self.next_step == self.steps:
+            self.batches = iter(())  # ends the loader's processes before anything else runs
 
     def read(self, index: Tensor) -> Tensor:
         return self.buffer

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._C._autograd import DeviceType
 from torch.autograd.profiler import profile, record_function
 from torch.autograd.profiler_util import FunctionEvent
 
@@ -138,7 +139,7 @@ def _kind(event: FunctionEvent) -> str:
 
 
 def _own_ms(event: FunctionEvent, device: torch.device) -> float:
-    if event.device_type != torch.autograd.DeviceType.CPU:
+    if event.device_type != DeviceType.CPU:
         return 0.0  # a kernel: counted with the operation that launched it
     if device.type == "cuda":
         return float(event.self_device_time_total) / 1e3

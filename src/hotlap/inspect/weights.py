@@ -18,10 +18,11 @@ class WeightTrace:
     Args:
         layers: names of the filter tensors.
         norms: (steps + 1, layers), |w| before the first step and after each.
-        gradients: (steps, layers), |g| of the batch mean's gradient, without weight decay. Empty where the
-            optimizer is not SGD in Page's form, from whose velocity it is read back.
+        gradients: (steps, layers), |g| of the batch mean's gradient, without weight decay. Read back from
+            the velocity of SGD in Page's form: empty with another optimizer, no numbers where the rate is 0.
         moves: (steps, layers), length of each step relative to |w| before it.
         cosines: (steps, layers), between gradient and weights; 0 for scale-free weights.
+        turns: (steps, layers), between a gradient and the one before it; 0 at the first step.
     """
 
     layers: list[str]
@@ -29,6 +30,12 @@ class WeightTrace:
     gradients: torch.Tensor
     moves: torch.Tensor
     cosines: torch.Tensor
+    turns: torch.Tensor
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Between two tensors of one shape."""
+    return float((a * b).sum() / (a.norm() * b.norm()))
 
 
 @torch.no_grad()
@@ -52,25 +59,29 @@ def trace_weights(
         weight.mul_(scale)
     batch = program.plan.batch_size
     norms = [[float(w.norm()) for _, w, _, _ in held]]
-    gradients, moves, cosines = [], [], []
+    gradients, moves, cosines, turns = [], [], [], []
+    before: dict[str, torch.Tensor] = {}
     for step in range(program.steps):
         old = [(w.clone(), v.clone()) for _, w, v, _ in held]
         program.run(step, step + 1)
-        row: list[list[float]] = [[], [], [], []]
-        for (_, w, v, group), (w_old, v_old) in zip(held, old, strict=True):
+        row: list[list[float]] = [[], [], [], [], []]
+        for (name, w, v, group), (w_old, v_old) in zip(held, old, strict=True):
             row[0].append(float(w.norm()))
             row[1].append(float((w - w_old).norm() / w_old.norm()))
             optimizer = group.rule.optimizer
             if isinstance(optimizer, SGD) and optimizer.lr_in_velocity:
                 lr, decay, momentum = program.table[step, group.column : group.column + 3]
-                g = ((momentum * v_old - v) / lr - decay * w_old) / batch
+                g = ((v - momentum * v_old) / lr - decay * w_old) / batch
                 row[2].append(float(g.norm()))
-                row[3].append(float((g * w_old).sum() / (g.norm() * w_old.norm())))
+                row[3].append(cosine(g, w_old))
+                row[4].append(cosine(g, before[name]) if name in before else 0.0)
+                before[name] = g
         norms.append(row[0])
         moves.append(row[1])
         gradients.append(row[2])
         cosines.append(row[3])
+        turns.append(row[4])
         if after:
             after(step + 1)
-    made = [torch.tensor(t, dtype=torch.float64) for t in (norms, gradients, moves, cosines)]
+    made = [torch.tensor(t, dtype=torch.float64) for t in (norms, gradients, moves, cosines, turns)]
     return WeightTrace([name for name, *_ in held], *made)

@@ -5,6 +5,7 @@ Every rung's results lie in a folder as they come, so that an interrupted ladder
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import statistics
@@ -210,13 +211,17 @@ class Ladder:
         """What is known of all rungs so far."""
         return [self.rung(recipe) for recipe in self.recipes]
 
+    def has_measured(self, recipe: Recipe) -> bool:
+        """Whether a rung's projection is kept from before."""
+        return self._path(recipe).exists()
+
     def measure(self, recipe: Recipe, measure_s: float) -> Rung:
         """Project a rung's time from some of its steps, unless that was done before.
 
         Args:
             measure_s: seconds to spend on timing steps.
         """
-        if self._path(recipe).exists():
+        if self.has_measured(recipe):
             return self.rung(recipe)
         plan, source = recipe.plan(), self.source(recipe)
         if source not in self.sets:
@@ -234,6 +239,8 @@ class Ladder:
             "projection": asdict(project(program, measure_s)),
         }
         write_atomic(self._path(recipe), (json.dumps(found, indent=1) + "\n").encode())
+        del program
+        gc.collect()  # a program refers to itself, and holds gigabytes that the next rung needs
         return self.rung(recipe)
 
     def train(self, recipe: Recipe, seed: int, reporter: Reporter) -> None:

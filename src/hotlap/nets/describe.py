@@ -201,8 +201,12 @@ class ResNet18:
 Net = AirNet | ResNet9 | ResNet18
 
 
-def check_net(net: Net, spec: DataSpec, sizes_from: str = "") -> None:
-    """Whether a net can be built for such images; `sizes_from` names the key that made them small.
+def check_net(net: Net, spec: DataSpec, sizes_from: str = "", name: str = "net") -> None:
+    """Whether a net can be built for such images.
+
+    Args:
+        sizes_from: the key that made the images small, if one did.
+        name: the key of the net itself.
 
     Raises:
         UserError: naming the first value that is out of range.
@@ -216,37 +220,39 @@ def check_net(net: Net, spec: DataSpec, sizes_from: str = "") -> None:
         shrinks, convolutions = len(net.widths), len(net.widths) * net.depth
         if len(net.middle) not in (0, len(net.widths)) or len(net.kernels) not in (0, convolutions):
             raise UserError(
-                f"net.middle has {len(net.middle)} values and net.kernels {len(net.kernels)}; give none, or"
-                f" {len(net.widths)} (one a group) and {convolutions} (one a convolution)"
+                f"{name}.middle has {len(net.middle)} values and {name}.kernels {len(net.kernels)};"
+                f" give none, or {len(net.widths)} (one a group) and {convolutions} (one a convolution)"
             )
         if net.residual != "none" and net.depth < 2:
             raise UserError(
-                f"net.residual = {net.residual!r} with net.depth = {net.depth}; give a depth of 2 or more"
+                f"{name}.residual = {net.residual!r} with {name}.depth = {net.depth};"
+                " give a depth of 2 or more"
             )
     elif isinstance(net, ResNet9):
         numbers |= {f"norm_repeats[{i}]": n for i, n in enumerate(net.norm_repeats)}
         shrinks = 3 if net.down == "pool" else 0
         for key, layers in (("residual", net.residual), ("extra", net.extra)):
-            for wrong in set(layers) - {"layer1", "layer2", "layer3"}:
-                near = did_you_mean(wrong, ("layer1", "layer2", "layer3"))
-                raise UserError(f"net.{key}: no layer {wrong!r}{near}")
+            known = ("layer1", "layer2", "layer3")
+            for wrong in [layer for layer in layers if layer not in known]:
+                near = did_you_mean(wrong, known)
+                raise UserError(f"{name}.{key}: no layer {wrong!r}{near}")
     if not isinstance(net, ResNet18) and isinstance(net.stem, WhitenStem):
         stem = net.stem
         numbers |= {"stem.kernel": stem.kernel, "stem.images": stem.images}
         smallest += 2 * stem.padding - stem.kernel + 1
     if not net.widths or min(net.widths) < 1:
-        raise UserError(f"net.widths = {list(net.widths)}; give one or more whole numbers, each 1 or more")
+        raise UserError(f"{name}.widths = {list(net.widths)}; give one or more whole numbers, each 1 or more")
     for key, value in numbers.items():
         if value < 1:
-            raise UserError(f"net.{key} = {value}; give 1 or more")
+            raise UserError(f"{name}.{key} = {value}; give 1 or more")
     if not norm.eps >= 0 or not 0 <= norm.momentum <= 1:
         raise UserError(
-            f"net.norm.eps = {norm.eps:g}, net.norm.momentum = {norm.momentum:g};"
+            f"{name}.norm.eps = {norm.eps:g}, {name}.norm.momentum = {norm.momentum:g};"
             " give an eps of 0 or more and a momentum from 0 to 1"
         )
     if smallest >> shrinks < 1:
         where = f"; raise {sizes_from}" if sizes_from else "; use larger images or fewer groups"
         raise UserError(
-            f"images of {spec.height}x{spec.width} are too small for this net's stem (net.stem.kernel) and"
-            f" {shrinks} poolings (net.widths){where}"
+            f"images of {spec.height}x{spec.width} are too small for this net's stem ({name}.stem.kernel) and"
+            f" {shrinks} poolings ({name}.widths){where}"
         )

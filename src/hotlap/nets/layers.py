@@ -272,12 +272,13 @@ class Network(nn.Module):
                 module.calibrate(images)
 
     def stages(self) -> list[list[str]]:
-        """Names of the parameters of each stage, from the input on: the stem, then each group or layer."""
-        named: dict[str, list[str]] = {}
-        for name in self.roles():
-            if name.startswith("body."):
-                named.setdefault(name.split(".")[1], []).append(name)
-        return list(named.values())
+        """Names of the trainable parameters of each stage, from the input on: the stem, then each group or
+        layer. A stem that is all fixed is a stage without any."""
+        roles = self.roles()
+        parts = [
+            part for part, module in self.body.named_children() if any(True for _ in module.parameters())
+        ]
+        return [[name for name in roles if name.startswith(f"body.{part}.")] for part in parts]
 
     def roles(self) -> dict[str, Role]:
         """The role of each trainable parameter, by name."""

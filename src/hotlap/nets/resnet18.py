@@ -34,11 +34,12 @@ class Block(nn.Module):
 
 def build(net: ResNet18, spec: DataSpec) -> layers.Network:
     """The module for `net` on images like `spec`'s."""
-    body = nn.Sequential()
-    body.add_module("conv", layers.Conv2d(spec.channels, net.widths[0], kernel=3))
+    body, stem = nn.Sequential(), nn.Sequential()
+    stem.add_module("conv", layers.Conv2d(spec.channels, net.widths[0], kernel=3))
     if net.stem_norm:
-        body.add_module("norm", layers.BatchNorm(net.widths[0], net.norm))
-        body.add_module("act", nn.ReLU())
+        stem.add_module("norm", layers.BatchNorm(net.widths[0], net.norm))
+        stem.add_module("act", nn.ReLU())
+    body.add_module("stem", stem)
     c_in = net.widths[0]
     for i, c_out in enumerate(net.widths, start=1):
         stage = nn.Sequential(

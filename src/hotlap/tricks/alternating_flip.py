@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hotlap.data.augment import Flip
+from hotlap.flat import put
 from hotlap.plan import Plan, Trick
 
 
@@ -22,4 +23,4 @@ class AlternatingFlip(Trick):
     excludes = ("random-flip",)
 
     def __call__(self, plan: Plan) -> Plan:
-        return replace(plan, augment=(*plan.augment, Flip(mode="alternating")))
+        return replace(plan, augment=put(plan.augment, Flip(mode="alternating")))

@@ -13,7 +13,8 @@ class BatchSize(Trick):
 
     With rates quoted for the mean loss, `linear` multiplies them by the ratio of the sizes, so that every
     example moves the weights as far as before; `sqrt` keeps the noise of a step; `none` leaves them. Rates
-    quoted for the summed loss already scale in proportion and are divided instead, where the rule says less.
+    quoted for the summed loss already scale in proportion and are divided instead, where the rule says less;
+    their weight decay is multiplied by the ratio, so that a step decays the weights by rate times the same.
 
     Args:
         size: images a step.
@@ -41,6 +42,7 @@ class BatchSize(Trick):
             optimizer = rule.optimizer
             if isinstance(optimizer, SGD):
                 times = ratio ** (power if optimizer.quoted_for == "mean" else power - 1)
-                rule = replace(rule, lr=rule.lr * times)
+                decay_times = 1.0 if optimizer.quoted_for == "mean" else ratio
+                rule = replace(rule, lr=rule.lr * times, weight_decay=rule.weight_decay * decay_times)
             rules.append(rule)
         return replace(plan, batch_size=self.size, rules=tuple(rules))

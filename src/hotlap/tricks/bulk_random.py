@@ -18,6 +18,8 @@ class BulkRandom(Trick):
     source = "Page, How to Train Your ResNet 1 (2018)"
     effect = "Page: 301 s instead of 308 s"
     failures = "none known"
+    after = ("host-loading",)
+    excludes = ("device-loading",)
 
     def __call__(self, plan: Plan) -> Plan:
         if not isinstance(plan.loader, HostLoader):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hotlap.data import augment
+from hotlap.flat import put
 from hotlap.plan import Plan, Trick
 
 
@@ -27,4 +28,4 @@ class ColorJitter(Trick):
     failures = "where colour or exposure is the class; strong jitter on very short runs"
 
     def __call__(self, plan: Plan) -> Plan:
-        return replace(plan, augment=(*plan.augment, augment.ColorJitter(self.brightness, self.contrast)))
+        return replace(plan, augment=put(plan.augment, augment.ColorJitter(self.brightness, self.contrast)))

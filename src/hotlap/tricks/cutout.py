@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from hotlap.data import augment
 from hotlap.data.augment import Mode
+from hotlap.flat import put
 from hotlap.plan import Plan, Trick
 
 
@@ -28,4 +29,4 @@ class Cutout(Trick):
     failures = "costs accuracy on runs of ten epochs or so: Page drops it for his last 10-epoch rung"
 
     def __call__(self, plan: Plan) -> Plan:
-        return replace(plan, augment=(*plan.augment, augment.Cutout(self.pixels, self.mode)))
+        return replace(plan, augment=put(plan.augment, augment.Cutout(self.pixels, self.mode)))

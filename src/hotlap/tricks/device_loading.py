@@ -19,7 +19,7 @@ class DeviceLoading(Trick):
     source = "Page, How to Train Your ResNet 8 (2019)"
     effect = "Page: 70 s instead of 75 s, and loading never again limits"
     failures = "a set larger than the device's memory"
-    excludes = ("host-loading",)
+    excludes = ("bulk-random", "host-loading", "main-thread-loading", "preprocess-once")
 
     def __call__(self, plan: Plan) -> Plan:
         return replace(plan, loader=DeviceLoader())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from hotlap.flat import put
 from hotlap.optim import EMA
 from hotlap.plan import Plan, Trick
 from hotlap.schedule import Piecewise
@@ -36,10 +37,13 @@ class Ema(Trick):
         "without a rate that stays up at the end it averages "
         "weights that no longer move; decay and run length go together"
     )
+    after = ("muon",)
     excludes = ("lookahead", "kinked-schedule", "one-cycle", "piecewise-schedule")
 
     def __call__(self, plan: Plan) -> Plan:
         lr = Piecewise((0.0, self.peak_at, self.floor_from), (0.0, 1.0, self.floor), at="end")
         plan = plan.with_knob("lr", lr)
         average = EMA(self.decay, self.every)
-        return replace(plan, after=(*plan.after, average), evaluation=replace(plan.evaluation, weights="ema"))
+        return replace(
+            plan, after=put(plan.after, average), evaluation=replace(plan.evaluation, weights="ema")
+        )

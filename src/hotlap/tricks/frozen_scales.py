@@ -33,7 +33,7 @@ class FrozenScales(Trick):
         "without the faster shifts it costs accuracy (Page); where "
         "an activation's scale does not matter it does nothing"
     )
-    after = ("celu",)
+    after = ("celu", "unit-norm-scales")
     excludes = ("muon", "norm-bias-rate")
 
     def __call__(self, plan: Plan) -> Plan:

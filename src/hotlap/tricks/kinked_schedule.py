@@ -29,6 +29,7 @@ class KinkedSchedule(Trick):
     source = "Page, How to Train Your ResNet 1 (2018), of Johnson's DAWNBench entry"
     effect = "none: removing it costs nothing"
     failures = "it is one"
+    after = ("muon",)
     excludes = ("one-cycle", "piecewise-schedule", "ema")
 
     def __call__(self, plan: Plan) -> Plan:

@@ -22,6 +22,7 @@ class LogitScale(Trick):
     source = "Page, How to Train Your ResNet 4 (2018); airbench divides by 9 (Jordan, 2024)"
     effect = "Page: part of 91.1% instead of 90.7%"
     failures = "interacts with the head's rate and label smoothing"
+    after = ("frozen-scales", "unit-head", "unit-norm-scales")
 
     def __call__(self, plan: Plan) -> Plan:
         return replace(plan, net=replace(plan.net, logit_scale=self.scale))

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hotlap import optim
+from hotlap.flat import put
 from hotlap.plan import Plan, Trick
 from hotlap.schedule import Power
 
@@ -32,4 +33,4 @@ class Lookahead(Trick):
 
     def __call__(self, plan: Plan) -> Plan:
         plan = plan.with_knob("lookahead", Power(self.decay**self.every, self.exponent))
-        return replace(plan, after=(*plan.after, optim.Lookahead(every=self.every)))
+        return replace(plan, after=put(plan.after, optim.Lookahead(every=self.every)))

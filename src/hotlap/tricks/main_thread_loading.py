@@ -19,6 +19,8 @@ class MainThreadLoading(Trick):
     source = "Page, How to Train Your ResNet 1 (2018)"
     effect = "Page: 297 s instead of 301 s"
     failures = "heavy per-image work, such as decoding, wants processes"
+    after = ("host-loading",)
+    excludes = ("device-loading",)
 
     def __call__(self, plan: Plan) -> Plan:
         if not isinstance(plan.loader, HostLoader):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hotlap.data import augment
+from hotlap.flat import put
 from hotlap.plan import Plan, Trick
 
 
@@ -27,4 +28,4 @@ class Mixup(Trick):
     failures = "known not to pay on short runs; our own figure is in docs/log.md"
 
     def __call__(self, plan: Plan) -> Plan:
-        return replace(plan, augment=(*plan.augment, augment.Mixup(self.alpha, self.start)))
+        return replace(plan, augment=put(plan.augment, augment.Mixup(self.alpha, self.start)))

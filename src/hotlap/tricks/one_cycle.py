@@ -29,6 +29,7 @@ class OneCycle(Trick):
     source = "Smith & Topin, Super-Convergence (2018); Page, How to Train Your ResNet 3 (2018)"
     effect = "Page: peaking at epoch 8 instead of 15 of 35, 94.5% instead of 94.3%"
     failures = "a late peak wastes a short run; Muon needs no warm-up"
+    after = ("muon",)
     excludes = ("kinked-schedule", "piecewise-schedule", "ema")
 
     def __call__(self, plan: Plan) -> Plan:

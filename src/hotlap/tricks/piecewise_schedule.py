@@ -22,6 +22,7 @@ class PiecewiseSchedule(Trick):
     source = "Page, How to Train Your ResNet 1 (2018)"
     effect = "Page: part of 323 s instead of 356 s, with the tidied stem"
     failures = "more knots than a triangle have not been seen to buy anything"
+    after = ("muon",)
     excludes = ("kinked-schedule", "one-cycle", "ema")
 
     def __call__(self, plan: Plan) -> Plan:

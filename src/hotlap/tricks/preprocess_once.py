@@ -19,6 +19,8 @@ class PreprocessOnce(Trick):
     source = "Page, How to Train Your ResNet 1 (2018)"
     effect = "Page: 308 s instead of 323 s"
     failures = "a set that does not fit in memory as float32; where the device preprocesses, it is a loss"
+    after = ("host-loading",)
+    excludes = ("device-loading",)
 
     def __call__(self, plan: Plan) -> Plan:
         if not isinstance(plan.loader, HostLoader):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hotlap.data.augment import Flip
+from hotlap.flat import put
 from hotlap.plan import Plan, Trick
 
 
@@ -26,4 +27,4 @@ class RandomFlip(Trick):
     excludes = ("alternating-flip",)
 
     def __call__(self, plan: Plan) -> Plan:
-        return replace(plan, augment=(*plan.augment, Flip(mode=self.mode)))
+        return replace(plan, augment=put(plan.augment, Flip(mode=self.mode)))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hotlap.data import augment
+from hotlap.flat import put
 from hotlap.plan import Plan, Trick
 
 
@@ -27,4 +28,4 @@ class Translate(Trick):
     failures = "large shifts on short runs cost more than they regularise"
 
     def __call__(self, plan: Plan) -> Plan:
-        return replace(plan, augment=(*plan.augment, augment.Translate(self.pixels, self.mode)))
+        return replace(plan, augment=put(plan.augment, augment.Translate(self.pixels, self.mode)))
