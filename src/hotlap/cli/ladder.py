@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         {
             "folder": str(folder),
             "depth": "full" if args.full else "projected",
+            "machine": ladder.facts,
             "rungs": [as_json(row) for row in rows],
             **{name: str(path) for name, path in files.items()},
         }
@@ -170,11 +171,11 @@ def train_all(ladder: Ladder, names: list[str], seeds: int, out: Output) -> None
 
 
 def say_table(rows: list[Row], out: Output) -> None:
-    from hotlap.measure.ladder_page import cells, remarks, table_head
+    from hotlap.measure.ladder_page import remarks, table
 
-    table = [table_head(rows), *(cells(row) for row in rows)]
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    for line in table:
+    lines = table(rows)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
         text = "  ".join(
             c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
         )

@@ -160,6 +160,7 @@ class Ladder:
     def _open(self) -> None:
         """Make the folder, or find that it holds this very ladder."""
         path = self.folder / "ladder.json"
+        self.facts = machine.machine_facts()
         key = {
             "recipes": {r.name: r.text() for r in self.recipes},
             "data": self.data,
@@ -171,9 +172,7 @@ class Ladder:
         if not path.exists():
             if self.folder.exists() and any(self.folder.iterdir()):
                 raise UserError(f"{self.folder}: is not empty and holds no ladder; choose another --out")
-            write_atomic(
-                path, (json.dumps({**key, "facts": machine.machine_facts()}, indent=1) + "\n").encode()
-            )
+            write_atomic(path, (json.dumps({**key, "facts": self.facts}, indent=1) + "\n").encode())
             return
         held = read_json(path)
         for name, what in (("machine", "on another machine"), ("device", "on another device")):

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotlap import machine
 from hotlap.files import write_atomic
 from hotlap.measure.ladder import Ladder, Row, Rung
 from hotlap.recipe import diff
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEAD = ("rung", "epochs", "batch", "images/s", "waiting", "seconds", "bought", "", "accuracy")
-PUBLISHED_HEAD = ("seconds", "bought", "accuracy")
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -27,7 +25,7 @@ def cells(row: Row) -> tuple[str, ...]:
     rung, published = row.rung, row.rung.published
     found = rung.projection
     about = "~" if found else ""
-    share = "" if row.bought_share is None else f"{100 * row.bought_share:.0f}%"
+    share = "" if row.bought_share is None else f"{round(100 * row.bought_share)}%"
     runs = f" ({len(rung.runs)})" if len(rung.runs) > 1 else ""
     return (
         rung.name,
@@ -45,9 +43,17 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def table_head(rows: list[Row]) -> tuple[str, ...]:
-    devices = sorted({row.rung.published.device for row in rows if row.rung.published})
-    return (*HEAD, *(f"{'/'.join(devices)} {word}".strip() for word in PUBLISHED_HEAD))
+def table(rows: list[Row]) -> list[tuple[str, ...]]:
+    """The head and every row, without the columns that are empty throughout."""
+    device = published_on(rows)
+    lines = [(*HEAD, f"{device}: s", "bought", "accuracy"), *(cells(row) for row in rows)]
+    filled = [i for i in range(len(lines[0])) if any(line[i] for line in lines[1:])]
+    return [tuple(line[i] for i in filled) for line in lines]
+
+
+def published_on(rows: list[Row]) -> str:
+    """The machines of the published figures."""
+    return "/".join(sorted({row.rung.published.device for row in rows if row.rung.published}))
 
 
 def remarks(rungs: list[Rung]) -> list[str]:
@@ -73,20 +79,21 @@ def remarks(rungs: list[Rung]) -> list[str]:
 
 def save(ladder: Ladder, rows: list[Row], full: bool) -> dict[str, Path]:
     """The picture (where matplotlib is) and the page; their paths by what they are."""
+    head, *body = table(rows)
     files: dict[str, Path] = {}
     pictures = []
     if has_plots() and any(row.rung.seconds for row in rows):
         figure = draw(rows, full)
         files["picture"] = save_figure(figure, ladder.folder / "ladder.svg")
         pictures = [Picture(svg_text(figure), "Each bar is what a rung takes away from the one it follows.")]
-    facts = machine.machine_facts()
+    facts = ladder.facts
     page = render_page(
         "The ladder: what each step buys",
         f"Measured on {facts['cores']} cores of {facts['cpu']}"
         f" ({', '.join(facts['cpu_features'])}), torch {facts['torch']}, {ladder.torch_device}.",
         *remarks([row.rung for row in rows]),
         *pictures,
-        Table(table_head(rows), [cells(row) for row in rows], words=(0,)),
+        Table(head, body, words=(0,)),
         Heading("What changes from rung to rung"),
         *(Code(text) for text in changes(ladder)),
     )
@@ -112,18 +119,17 @@ def draw(rows: list[Row], full: bool) -> Figure:
         seconds = row.rung.seconds or 0.0
         before = None if row.bought_s is None else seconds + row.bought_s
         published = row.rung.published
-        notes = [] if row.bought_share is None else [f"{-100 * row.bought_share:+.0f}%"]
+        notes = [] if row.bought_share is None else [f"{round(-100 * row.bought_share):+d}%"]
         notes += [] if row.rung.accuracy is None else [f"{row.rung.accuracy:.2f}%"]
         label = row.rung.name.rpartition("/")[2]
         return Bar(label, seconds, before, published.seconds if published else None, ", ".join(notes))
 
     timed = [row for row in rows if row.rung.seconds]
-    devices = sorted({row.rung.published.device for row in timed if row.rung.published})
     story, asides = ([bar(r) for r in timed if r.aside == aside] for aside in (False, True))
     title = "Seconds each rung takes" + ("" if full else ", projected")
     if not story:
         story, asides = asides, []
-    return waterfall(title, story, asides, "/".join(devices))
+    return waterfall(title, story, asides, published_on(timed))
 
 
 def as_json(row: Row) -> dict[str, Any]:
