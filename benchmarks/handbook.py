@@ -1,66 +1,62 @@
-"""Write the ladder's tables into the handbook, from a record.
+"""Write the ladder's tables into the handbook, from records.
 
     hotlap ladder page --out runs/ladder --json > records/ladder-cpu/ladder.json
     cp runs/ladder/ladder.svg docs/handbook/pictures/ladder.svg
-    python benchmarks/handbook.py [records/ladder-cpu/ladder.json]
+    hotlap ladder 'page/0[1-5]*' --set 'net.widths=[2,2,2,2]' --seconds 6 --json \\
+        > records/ladder-loading-cpu/ladder.json
+    python benchmarks/handbook.py
 
-In docs/handbook/*.md, what stands between `<!-- ladder: RUNG RUNG ... -->` and `<!-- end -->` is replaced by
-a table of those rungs.
+In docs/handbook/*.md, what stands between `<!-- ladder RECORD: RUNG RUNG ... -->` and `<!-- end -->` is
+replaced by a table of those rungs from records/RECORD/ladder.json.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from pathlib import Path
 
-from hotlap.recipes import BUILTIN
-
 ROOT = Path(__file__).resolve().parent.parent
-PLACE = re.compile(r"(<!-- ladder: ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- ladder (\S+): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 COLUMNS = ("rung", "epochs", "images/s", "waiting", "seconds here", "bought here", "accuracy here")
 COLUMNS = (*COLUMNS, "Page: seconds", "bought", "accuracy")
-HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|\n"
 
 
-def table(names: list[str], rungs: dict[str, dict], source: str) -> str:
-    rows = []
-    for name in names:
-        r = rungs[name]
-        p, published = r["projection"], r["published"]
-        bought = "" if r["bought_s"] is None else f"{r['bought_s']:,.0f} ({100 * r['bought_share']:.0f}%)"
-        runs = "" if len(r["runs"]) < 2 else f" (n={len(r['runs'])})"
-        cells = (
-            f"`{name}`",
-            f"{r['epochs']:g}",
-            f"{p['images_per_s']:,.0f}",
-            f"{100 * p['wait_share']:.0f}%",
-            f"~{r['seconds']:,.0f}",
-            bought,
-            "" if r["accuracy"] is None else f"{r['accuracy']:.2f}{runs}",
-            f"{published['seconds']:g}",
-            "" if r["published_bought_s"] is None else f"{r['published_bought_s']:g}",
-            f"{published['accuracy']:g}",
-        )
-        rows.append(f"| {' | '.join(cells)} |\n")
-    note = f"\n`hotlap ladder page`, {source}; written by `python benchmarks/handbook.py`.\n"
-    return "\n" + HEAD + "".join(rows) + note + "\n"
+def table(record: str, names: list[str]) -> str:
+    """The rungs called `names` of a record as a Markdown table, without columns that are empty throughout."""
+    found = json.loads((ROOT / "records" / record / "ladder.json").read_text())
+    rungs = {r["name"]: r for r in found["rungs"]}
+    rows = [COLUMNS, *(row(rungs[name]) for name in names)]
+    filled = [i for i in range(len(COLUMNS)) if any(r[i] for r in rows[1:])]
+    lines = [f"| {' | '.join(r[i] for i in filled)} |" for r in rows]
+    lines.insert(1, "|---" * len(filled) + "|")
+    command = (ROOT / "records" / record / "command.txt").read_text().partition(" --json")[0] + "`"
+    source = f"{command} on {found['machine']['cores']} cores of {found['machine']['cpu']}"
+    note = f"{source}; [{record}](../../records/{record}/), written by `python benchmarks/handbook.py`."
+    return "\n" + "\n".join(lines) + f"\n\n{note}\n\n"
+
+
+def row(rung: dict) -> tuple[str, ...]:
+    p, published = rung["projection"], rung["published"]
+    share = "" if rung["bought_s"] is None else f" ({round(100 * rung['bought_share'])}%)"
+    return (
+        f"`{rung['name']}`",
+        f"{rung['epochs']:g}",
+        f"{p['images_per_s']:,.0f}",
+        f"{100 * p['wait_share']:.0f}%",
+        f"~{rung['seconds']:,.0f}",
+        "" if rung["bought_s"] is None else f"{rung['bought_s']:,.0f}{share}",
+        "" if rung["accuracy"] is None else f"{rung['accuracy']:.2f} (n={len(rung['runs'])})",
+        f"{published['seconds']:g}",
+        "" if rung["published_bought_s"] is None else f"{rung['published_bought_s']:g}",
+        f"{published['accuracy']:g}",
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    record = ROOT / "records" / "ladder-cpu" / "ladder.json"
-    parser.add_argument("record", nargs="?", type=Path, default=record)
-    path = parser.parse_args().record.resolve()
-    rungs = {r["name"]: r for r in json.loads(path.read_text())["rungs"]}
-    assert set(rungs) <= set(BUILTIN), "the record has a rung that is no recipe"
-    source = f"[{path.parent.name}](../../records/{path.parent.name}/)"
     for page in sorted((ROOT / "docs" / "handbook").glob("*.md")):
         old = page.read_text()
-        new = PLACE.sub(lambda m: m[1] + table(m[2].split(), rungs, source) + m[3], old)
+        new = PLACE.sub(lambda m: m[1] + table(m[2], m[3].split()) + m[4], old)
         if new != old:
             page.write_text(new)
             print(f"wrote {page.relative_to(ROOT)}")

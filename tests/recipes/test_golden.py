@@ -43,16 +43,6 @@ def test_a_copied_recipe_is_the_same_until_edited(name, tmp_path):
     assert load(file, BUILTIN).plan() == BUILTIN[name].plan()
 
 
-@pytest.mark.parametrize("name", [n for n, r in BUILTIN.items() if r.base])
-def test_a_recipe_is_a_diff_of_its_base(name):
-    base = BUILTIN[BUILTIN[name].base]
-    changed = {line[2:].split(" = ")[0] for line in diff(base, BUILTIN[name])}
-    touched = [t for trick in (*BUILTIN[name].tricks, *base.tricks) for t in trick.touches]
-    settings = [s.key for r in (base, BUILTIN[name]) for s in r.steps if not hasattr(s, "touches")]
-    for key in changed:
-        assert any(key == t or key.startswith(f"{t}.") for t in (*touched, *settings)), key
-
-
 def test_diff_names_exactly_what_changes():
     from hotlap.recipe import Set
 

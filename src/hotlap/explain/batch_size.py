@@ -149,8 +149,8 @@ def what_limits(small_one: dict[str, Any], large_one: dict[str, Any]) -> str:
     text = (
         f"The loss stays within {100 * WORSE:.0f}% of its best up to {small_one['edge']:.2g} per example with"
         f" batches of {small_one['batch']} and up to {large_one['edge']:.2g} with {large_one['batch']}: the"
-        f" larger batch stands {1 / per_example:.3g} times the rate per example and"
-        f" {growth / per_example:.3g} times the rate per step. "
+        f" larger batch takes {1 / per_example:.2g} times the rate per example,"
+        f" {growth / per_example:.2g} times the rate per step. "
     )
     if per_example > growth**0.5:
         return text + "So what is limited is more the step: curvature. "
@@ -163,14 +163,18 @@ def cell(loss: float | None) -> str:
 
 def draw_losses(results: dict[str, Any]) -> Drawing:
     figure, axes = new_figure(9.6, 4.0, 1, 2, sharey=True)
+    # a loss far above that of a net that has hardly learnt says only that the rate was too high
+    top = 1.2 * max(r["loss"] or 0.0 for r in results["runs"] if r["rate"] == results["rates"][0])
     for batch, colour in zip(results["batches"], COLOURS, strict=False):
-        runs = [r for r in results["runs"] if r["batch"] == batch and r["loss"] is not None]
-        losses = [r["loss"] for r in runs]
+        runs = [r for r in results["runs"] if r["batch"] == batch]
+        shown = [r for r in runs if r["loss"] is not None and r["loss"] <= top]
         for ax, times in zip(axes, (1, batch), strict=True):
-            xs = [r["rate"] * times for r in runs]
+            xs, losses = [r["rate"] * times for r in shown], [r["loss"] for r in shown]
             ax.plot(xs, losses, color=colour, marker="o", ms=3, label=f"batch {batch}")
+            off = [r["rate"] * times for r in runs if r not in shown]
+            ax.plot(off, [0.98 * top] * len(off), color=colour, marker="^", ms=6, ls="none")
     for ax, label in zip(axes, ("rate per example", "rate per step (per example x batch)"), strict=True):
-        ax.set(xscale="log", xlabel=label)
+        ax.set(xscale="log", xlabel=label, ylim=(None, top))
         ax.legend(frameon=False)
     axes[0].set(ylabel="training loss at the end (nats)")
     axes[0].set_title("same rate per example", loc="left")
@@ -178,7 +182,7 @@ def draw_losses(results: dict[str, Any]) -> Drawing:
     caption = (
         f"Training loss after {results['epochs']:g} epochs against the learning rate. Left: curves that lie"
         " on each other say that only the rate per example matters. Right: curves that turn up together say"
-        " that the step is what is limited."
+        " that the step is what is limited. Triangles: beyond the picture, or diverged."
     )
     return Drawing("batch-size", figure, caption)
 
