@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("fixed", derandomize=True, deadline=None)  # the same examples every time
+settings.load_profile("fixed")
 
 # What makes a training run as small as it gets: a subprocess then spends its time importing torch. The
 # arithmetic is given, so that nothing depends on which one a machine measures as fastest.

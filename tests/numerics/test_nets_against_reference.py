@@ -150,7 +150,9 @@ def test_deep_groups_of_any_shape(depth, residual, act, plus_mean, has_middle, d
     middle = data.draw(st.tuples(st.integers(2, 5), st.integers(2, 5))) if has_middle else ()
     sizes = st.lists(st.integers(1, 4), min_size=2 * depth, max_size=2 * depth)
     kernels = tuple(data.draw(sizes)) if data.draw(st.booleans()) else ()
-    plain = AirNet(widths=(4, 5), activation=act, celu_alpha=0.7)
+    # eps well above 0: on a last group of one pixel a channel can be all but constant, and the norm's own
+    # 1e-12 would then blow up the rounding of either side
+    plain = AirNet(widths=(4, 5), activation=act, celu_alpha=0.7, norm=Norm(scale=False, eps=1e-3))
     deep = DeepGroups(depth, residual, middle, kernels, "max_plus_mean" if plus_mean else "max")
     net = deep(replace(BUILTIN["airbench94"].plan(), net=plain)).net
     said = {"depth": depth, "residual": residual, "plus_mean": plus_mean, "scale": 1 / 9, "groups": 2}
@@ -164,7 +166,7 @@ def test_deep_groups_of_any_shape(depth, residual, act, plus_mean, has_middle, d
         shapes = [(o, i, k, k) for i, o, k in zip(expected, expected[1:], size, strict=False)]
         assert [tuple(c.shape) for c in convs] == shapes
         previous = width
-    said |= {"act": act, "alpha": 0.7, "whiten_padding": 0, "eps": 1e-12}
+    said |= {"act": act, "alpha": 0.7, "whiten_padding": 0, "eps": 1e-3}
     assert close(model.train()(x), nets_flat.airnet(x, model.state_dict(), **said))
 
 

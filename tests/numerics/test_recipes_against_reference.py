@@ -106,6 +106,6 @@ def test_muon_recipe_equals_its_flat_script():
         for i, part in enumerate("ab", start=1):
             names[f"conv.{g}{part}"] = f"body.group{g}.conv{i}.weight"
             names[f"shift.{g}{part}"] = f"body.group{g}.norm{i}.bias"
-    # widths that make some filter matrices taller than wide: 250 > 24 * 9, so the transposed path runs too
-    net = {"widths": (250, 8, 12), "logit_scale": 1 / 12}
+    # widths that make some filter matrices taller than wide: 80 > 8 * 9, so the transposed path runs too
+    net = {"widths": (8, 80, 12), "logit_scale": 1 / 12}
     check("muon94", names, muon_flat, net, batch=16, pixels=2, epochs=1.0)
