@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 
 from helpers import FP64, noise_dataset, program
-from hotlap.explain import batch_size, ghost_norm, momentum, small
+from hotlap.explain import batch_norm, batch_size, ghost_norm, momentum, small
 from hotlap.inspect import equilibrium
 from hotlap.inspect.activations import (
     Moments,
@@ -143,6 +144,19 @@ def test_what_depth_does_to_a_plain_net_and_norms_undo():
     assert plain[-1]["mean_share"] > 5 * plain[0]["mean_share"]
     assert normed[-1]["likeness"] < 0.5
     assert max(row["mean_share"] for row in normed) < 1e-6  # a norm's output is centred, to float32
+
+
+def test_the_correlation_through_a_relu_is_that_of_gaussians():
+    gen = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 400_000, generator=gen, dtype=torch.float64)
+    for r in (-0.9, 0.0, 0.5, 0.95):
+        x, y = a.relu(), (r * a + math.sqrt(1 - r * r) * b).relu()
+        cosine = float((x * y).mean() / (x.square().mean() * y.square().mean()).sqrt())
+        assert batch_norm.through_relu(r) == pytest.approx(cosine, abs=0.006)  # 400,000 draws: sd below 0.002
+    expected = batch_norm.expected_likeness(-0.2, 40)
+    assert len(expected) == 40
+    assert all(x < y for x, y in pairwise(expected))
+    assert batch_norm.through_relu(1 + 1e-12) == pytest.approx(1)  # rounding may leave the cosine above 1
 
 
 def test_measures_of_activations_at_their_ends():

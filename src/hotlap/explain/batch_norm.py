@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -57,8 +58,27 @@ def experiment(setting: Setting) -> Outcome:
     return conclude({"images": count, "norms": norms, "depth": depth, "width": width, "deep": deep})
 
 
+def through_relu(r: float) -> float:
+    """Correlation of two images after a ReLU and a random layer of endless width, if it was `r` before.
+
+    The arc-cosine kernel of first degree (Cho and Saul, 2009).
+    """
+    r = min(1.0, max(-1.0, r))
+    return (math.sqrt(1 - r * r) + r * (math.pi - math.acos(r))) / math.pi
+
+
+def expected_likeness(first: float, depth: int) -> list[float]:
+    """The cosine of two images at each of `depth` layers without norms, from that at the first."""
+    found = [first]
+    while len(found) < depth:
+        found.append(through_relu(found[-1]))
+    return found
+
+
 def conclude(results: dict[str, Any]) -> Outcome:
     norms, deep = results["norms"], results["deep"]
+    expected = expected_likeness(deep[NORMED[False]][0]["likeness"], results["depth"])
+    results = {**results, "expected_likeness": expected}
     plain, normed = deep[NORMED[False]], deep[NORMED[True]]
     before = [n["share_before"] for n in norms]
     after = max(n["share_after"] for n in norms)
@@ -71,7 +91,7 @@ def conclude(results: dict[str, Any]) -> Outcome:
         f" images come out with a cosine of {plain[-1]['likeness']:.3f} ({plain[0]['likeness']:.3f} at the"
         " first layer):"
     )
-    told = plain[-1]["likeness"] > 0.95 > normed[-1]["likeness"]
+    told = plain[-1]["likeness"] > 0.9 and normed[-1]["likeness"] < 0.5
     answer += (
         " the net says nearly the same of every image. " if told else " the images can still be told apart. "
     )
@@ -86,11 +106,16 @@ def conclude(results: dict[str, Any]) -> Outcome:
     depths = sorted({1, 2, 5, 10, 20, 30, 40, results["depth"]} & set(range(1, results["depth"] + 1)))
     deep_rows = [
         [str(d), *(f"{100 * net[d - 1][k]:.0f}%" if k != "likeness" else f"{net[d - 1][k]:.3f}"
-                   for net in (plain, normed) for k in ("mean_share", "one_sided", "likeness"))]
+                   for net in (plain, normed) for k in ("mean_share", "one_sided", "likeness")),
+         f"{expected[d - 1]:.3f}"]
         for d in depths
     ]  # fmt: skip
     columns = ("mean's share", "one-sided", "cosine")
-    head = ["layer", *(f"{c}, {n}" for n in (NORMED[False], NORMED[True]) for c in columns)]
+    head = [
+        "layer",
+        *(f"{c}, {n}" for n in (NORMED[False], NORMED[True]) for c in columns),
+        "cosine, expected without",
+    ]
     return Outcome(
         answer,
         (
@@ -142,11 +167,14 @@ def draw_depth(results: dict[str, Any]) -> Drawing:
             ax.plot([r["layer"] for r in rows], [r[key] for r in rows], color=colour, label=name)
         ax.set(xlabel="layer", ylim=(-0.03 if key != "likeness" else None, 1.03))
         ax.set_title(label, loc="left", fontsize=10)
+    expected = results["expected_likeness"]
+    axes[2].plot(range(1, len(expected) + 1), expected, color="k", lw=1, ls=":", label="endless width")
     axes[0].legend(frameon=False)
+    axes[2].legend(frameon=False, loc="center right")
     caption = (
         f"What each ReLU reads in an untrained plain net of {results['depth']} layers: the share of the mean"
         " square that is only the channel's mean, channels with one sign in 99% of places, and how alike two"
-        " different images have become."
+        " different images have become (dotted: what random layers of endless width do without norms)."
     )
     return Drawing("depth", figure, caption)
 
