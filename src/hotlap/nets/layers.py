@@ -84,7 +84,7 @@ class Linear(nn.Module):
 class BatchNorm(nn.Module):
     """Batch norm, plain or ghost. Input and output (B, C, H, W); see `Norm` for the settings.
 
-    In training B must divide into `splits`, which `Plan.check` sees to.
+    In training B must divide into `splits`, which `hotlap.checks` sees to.
     """
 
     running_mean: Tensor
