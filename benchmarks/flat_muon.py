@@ -1,6 +1,6 @@
-"""The Muon recipe's step written out by hand, at full size: what hotlap's own step is timed against.
+"""The Muon recipe written out by hand, at full size: what hotlap's own steps and runs are timed against.
 
-`Flat(dtype, layout)` is the step a careful person writes for one precision and layout, with nothing
+`Flat(..., dtype, layout)` is the run a careful person writes for one precision and layout, with nothing
 between the lines: no plan, no table of values, no rules. In float32 and contiguous it is the naive port.
 """
 
@@ -14,10 +14,12 @@ from torch import Tensor
 
 WIDTHS = (64, 256, 256)
 BATCH = 2000
+STEM_SHARE = 3 / 8  # of the run: 3 epochs of 8
+VIEWS = ((0.5, 0), (0.25, -1), (0.25, 1))  # weight, and pixels moved down and right; each also mirrored
 
 
 class Flat:
-    """The net's tensors and one method that trains them for a step.
+    """The net's tensors, a method that trains them for a step, and one that looks at images with six views.
 
     Args:
         images: (N, 32, 32, 3) uint8.
@@ -25,19 +27,32 @@ class Flat:
         mean, std: per channel, 0-255 scale.
         dtype: of activations.
         layout: memory format of activations.
+        seed: of everything random.
+        epochs: of the whole run, `total` steps.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype, layout):
-        torch.manual_seed(0)
-        self.dtype, self.layout = dtype, layout
-        self.steps, self.total = 0, 8 * (len(images) // BATCH)
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        mean: Tensor,
+        std: Tensor,
+        dtype: torch.dtype,
+        layout,
+        seed: int = 0,
+        epochs: float = 8.0,
+    ):
+        torch.manual_seed(seed)
+        self.dtype, self.layout, self.mean, self.std = dtype, layout, mean, std
+        self.steps, self.total = 0, max(1, math.ceil(epochs * (len(images) // BATCH) - 1e-9))
         self.labels = labels
         # as the original: normalise, flip at random once and pad once, then crop the whole set each epoch
-        x = ((images.float() - mean) / std).permute(0, 3, 1, 2)
-        flips = torch.rand(len(x)) < 0.5
+        x = self.normalise(images)
+        self.whiten = whitening(x[:5000]).to(dtype).contiguous(memory_format=layout)
+        flips = draw_flips(len(x))
         x = torch.where(flips[:, None, None, None], x.flip(-1), x)
         self.padded = F.pad(x, (2,) * 4, mode="reflect").to(dtype).contiguous(memory_format=layout)
-        self.weights = {}
+        self.weights = {"stem": torch.empty(24).uniform_(-(12**-0.5), 12**-0.5).requires_grad_()}
         c_in = 24
         for g, c_out in enumerate(WIDTHS):
             for i, c in enumerate((c_in, c_out)):
@@ -47,16 +62,18 @@ class Flat:
                 self.weights[f"conv{g}{i}"] = w.to(memory_format=layout).requires_grad_()
                 self.weights[f"bias{g}{i}"] = torch.zeros(c_out, requires_grad=True)
             c_in = c_out
-        head = torch.randn(10, WIDTHS[-1])
+        head = torch.empty(10, WIDTHS[-1]).uniform_(-1, 1)
         self.weights["head"] = (head / head.std()).requires_grad_()
-        self.weights["stem"] = torch.zeros(24, requires_grad=True)
-        self.whiten = torch.randn(24, 3, 2, 2).to(dtype).contiguous(memory_format=layout)
         self.ones = {k: torch.ones_like(v) for k, v in self.weights.items() if k.startswith("bias")}
         self.running = {k: [torch.zeros_like(v), torch.ones_like(v)] for k, v in self.ones.items()}
         self.velocity = {k: torch.zeros_like(v) for k, v in self.weights.items()}
 
+    def normalise(self, images: Tensor) -> Tensor:
+        """(N, 32, 32, 3) uint8 to (N, 3, 32, 32) float32, channels-last."""
+        return ((images.float() - self.mean) / self.std).permute(0, 3, 1, 2)
+
     def begin_epoch(self, epoch: int) -> None:
-        shifts = torch.randint(0, 5, (len(self.padded), 2))
+        shifts = draw_shifts(len(self.padded))
         self.cropped = torch.empty((len(self.padded), 3, 32, 32), dtype=self.dtype, memory_format=self.layout)
         for r in range(5):
             for c in range(5):
@@ -64,7 +81,7 @@ class Flat:
                 self.cropped[at] = self.padded[at, :, r : r + 32, c : c + 32]
         if epoch % 2:
             self.cropped = self.cropped.flip(-1)
-        self.order = torch.randperm(len(self.padded))
+        self.order = draw_order(len(self.padded))
 
     def step(self) -> Tensor:
         per_epoch = len(self.padded) // BATCH
@@ -73,23 +90,43 @@ class Flat:
             self.begin_epoch(epoch)
         index = self.order[within * BATCH : (within + 1) * BATCH]
         x, y = self.cropped[index], self.labels[index]
+        w, until = self.weights, STEM_SHARE * self.total
+        loss = F.cross_entropy(self.logits(x, True), y, label_smoothing=0.2, reduction="sum")
+        names = [k for k in w if k != "stem" or self.steps < until]
+        grads = dict(zip(names, torch.autograd.grad(loss, [w[k] for k in names]), strict=True))
+        self.update(grads, 1 - self.steps / self.total, 1 - self.steps / until)
+        self.steps += 1
+        return loss.detach() / BATCH
+
+    def logits(self, x: Tensor, training: bool) -> Tensor:
+        """(B, 10), in the weights' dtype, of normalised images (B, 3, 32, 32)."""
         w = self.weights
         h = F.gelu(F.conv2d(x, self.whiten, w["stem"].to(self.dtype)))
         for g in range(3):
             h = F.max_pool2d(F.conv2d(h, w[f"conv{g}0"].to(self.dtype), padding=1), 2)
-            h = F.gelu(self.norm(h, f"bias{g}0"))
-            h = F.gelu(self.norm(F.conv2d(h, w[f"conv{g}1"].to(self.dtype), padding=1), f"bias{g}1"))
-        logits = F.linear(F.max_pool2d(h, 3).flatten(1).float(), w["head"]) / 256
-        loss = F.cross_entropy(logits, y, label_smoothing=0.2, reduction="sum")
-        names = [k for k in w if k != "stem" or self.steps < 3 * per_epoch]
-        grads = dict(zip(names, torch.autograd.grad(loss, [w[k] for k in names]), strict=True))
-        self.update(grads, 1 - self.steps / self.total, 1 - self.steps / (3 * per_epoch))
-        self.steps += 1
-        return loss.detach()
+            h = F.gelu(self.norm(h, f"bias{g}0", training))
+            h = F.gelu(
+                self.norm(F.conv2d(h, w[f"conv{g}1"].to(self.dtype), padding=1), f"bias{g}1", training)
+            )
+        return F.linear(F.max_pool2d(h, 3).flatten(1).to(w["head"].dtype), w["head"]) / WIDTHS[-1]
 
-    def norm(self, x: Tensor, name: str) -> Tensor:
+    @torch.no_grad()
+    def look(self, images: Tensor, size: int = 1000) -> Tensor:
+        """Logits (N, 10) of images (N, 32, 32, 3) uint8, averaged over six views."""
+        found = []
+        for part in images.split(size):
+            x = self.normalise(part).to(self.dtype).contiguous(memory_format=self.layout)
+            padded, total = F.pad(x, (1,) * 4, mode="reflect"), torch.zeros(len(x), 10)
+            for weight, moved in VIEWS:
+                view = padded[:, :, 1 - moved : 33 - moved, 1 - moved : 33 - moved]
+                for seen in (view, view.flip(-1)):
+                    total += weight / 2 * self.logits(seen.contiguous(memory_format=self.layout), False)
+            found.append(total)
+        return torch.cat(found)
+
+    def norm(self, x: Tensor, name: str, training: bool) -> Tensor:
         mean, var = self.running[name]
-        return F.batch_norm(x, mean, var, self.ones[name], self.weights[name], True, 0.4, 1e-12)
+        return F.batch_norm(x, mean, var, self.ones[name], self.weights[name], training, 0.4, 1e-12)
 
     @torch.no_grad()
     def update(self, grads: dict[str, Tensor], fall: float, stem_fall: float) -> None:
@@ -116,3 +153,30 @@ def orthogonal(x: Tensor) -> Tensor:
         gram = x @ x.T
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
     return x if wide else x.T
+
+
+def whitening(x: Tensor) -> Tensor:
+    """Filters (24, 3, 2, 2) that whiten the 2 x 2 patches of normalised images (N, 3, 32, 32), both signs."""
+    cov, count = torch.zeros(12, 12), 0
+    for part in x.split(500):
+        patches = F.unfold(part, 2).transpose(1, 2).reshape(-1, 12)
+        cov += patches.T @ patches
+        count += len(patches)
+    values, vectors = torch.linalg.eigh(cov.double() / count)
+    filters = (vectors / (values + 5e-4).sqrt()).T.flip(0).to(x.dtype)  # the largest first
+    return torch.cat((filters, -filters)).view(24, 3, 2, 2)
+
+
+def draw_flips(count: int) -> Tensor:
+    """(count,) bool: which images are mirrored in even epochs, the others being in odd ones."""
+    return torch.rand(count) < 0.5
+
+
+def draw_shifts(count: int) -> Tensor:
+    """(count, 2): first row and column of each image's window, 0 to 4."""
+    return torch.randint(0, 5, (count, 2))
+
+
+def draw_order(count: int) -> Tensor:
+    """(count,): an epoch's order."""
+    return torch.randperm(count)

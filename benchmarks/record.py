@@ -2,10 +2,11 @@
 
     python benchmarks/record.py [NAME RUN_FOLDER [RUN_FOLDER ...]] [--timed RUN_FOLDER ...]
 
-Writes records/NAME/ (recipe.toml, runs.jsonl, summary.json) and records/README.md from all records, and
-from the one-line command.txt of those that are no runs of a recipe. Without NAME, writes the index only. Runs
-named after --timed had the machine to themselves; only their seconds are quoted. All runs must be of one
-recipe on one data set; a run that missed its target counts like any other.
+Writes records/NAME/ (recipe.toml, runs.jsonl, summary.json) and records/README.md from all records: of runs,
+of benchmarks (a folder of `hotlap bench`, copied there), and of other kinds by their one-line command.txt.
+Without NAME, writes the index only. Runs named after --timed had the machine to themselves; only their
+seconds are quoted. All runs must be of one recipe on one data set; a run that missed its target counts like
+any other.
 """
 
 from __future__ import annotations
@@ -85,9 +86,6 @@ def index() -> str:
         def median(values: list[float]) -> str:
             return f"{statistics.median(values):.0f} (n={len(values)})" if values else "not timed"
 
-        facts = s["machine"]
-        features = ", ".join(f for f in facts["cpu_features"] if f in ("avx512_bf16", "amx_bf16"))
-        machine = f"{facts['cores']} cores {facts['cpu']} ({features}), torch {facts['torch']}"
         cells = (
             f"[{s['name']}]({s['name']}/)",
             f"`{s['command']}`",
@@ -95,7 +93,7 @@ def index() -> str:
             f"{s['at_target']} of {s['n']} at {s['target']:g}",
             median(s["train_s"]),
             median(s["eval_s"]),
-            f"{s['precision']}, {s['memory_format'].replace('_', '-')}; {machine}",
+            f"{s['precision']}, {s['memory_format'].replace('_', '-')}; {machine(s['machine'])}",
         )
         rows.append(f"| {' | '.join(cells)} |")
     head = [
@@ -113,7 +111,67 @@ def index() -> str:
         for path in sorted(RECORDS.glob("*/command.txt"))
     ]
     tail = ["", "Measurements of other kinds:", "", "| record | made by |", "|---|---|", *others]
-    return "\n".join([*head, *rows, *(tail if others else [])]) + "\n"
+    return "\n".join([*head, *rows, *benches(), *(tail if others else [])]) + "\n"
+
+
+def machine(facts: dict) -> str:
+    features = ", ".join(f for f in facts["cpu_features"] if f in ("avx512_bf16", "amx_bf16"))
+    return f"{facts['cores']} cores {facts['cpu']} ({features}), torch {facts['torch']}"
+
+
+def benches() -> list[str]:
+    """The lines about folders of `hotlap bench`: a row for each contender, and what the ratios say."""
+    rows, said = [], []
+    for path in sorted(RECORDS.glob("*/bench.json")):
+        if not (path.parent / "summary.json").exists():
+            continue
+        held, summary = (json.loads((path.parent / n).read_text()) for n in ("bench.json", "summary.json"))
+        name = path.parent.name
+        rows += [bench_row(name, s, held["facts"]) for s in summary["standings"]]
+        said.append(": ".join((f"- [{name}]({name}/), `{held['command']}`", compared(summary["against"]))))
+    if not rows:
+        return []
+    head = [
+        "",
+        "Contenders in turn (ABBA), in one sitting. Seconds are medians over every run; FLOP/s are of",
+        "training, with their share of the fastest convolution's on that machine.",
+        "",
+        "| record | contender | mean ± sd | target | train s | eval s | FLOP/s | machine |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    return [*head, *rows, "", *said]
+
+
+def bench_row(name: str, s: dict, facts: dict) -> str:
+    from hotlap.measure.bench_page import seconds, units
+
+    accuracy, target = s["accuracy"], s["at_target"]
+    sd = "" if accuracy["sd"] is None else f" ± {accuracy['sd']:.2f}"
+    share = "" if s["peak_share"] is None else f" ({100 * s['peak_share']:.0f}%)"
+    cells = (
+        f"[{name}]({name}/)",
+        s["name"],
+        f"{accuracy['mean']:.2f}{sd}",
+        f"{target['k']} of {target['n']} at {s['target']:g}",
+        seconds(s["train"]["median"]) + (" (wall)" if "wall" in s["clock"] else ""),
+        "" if s["eval"] is None else seconds(s["eval"]["median"]),
+        "" if s["flop_per_s"] is None else units(s["flop_per_s"]).strip() + share,
+        "; ".join(part for part in (s["arithmetic"], machine(facts)) if part),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def compared(against: list[dict]) -> str:
+    """The ratios of contenders in a sentence each."""
+    from hotlap.measure.bench import Against
+    from hotlap.measure.bench_page import comparison
+    from hotlap.measure.stats import Ratio
+
+    said = (
+        comparison(Against(a["first"], a["other"], Ratio(**a["counted"]), Ratio(**a["train"])))
+        for a in against
+    )
+    return "; ".join(said) or "one contender"
 
 
 def main() -> None:

@@ -26,7 +26,9 @@ import torch.nn.functional as F
 from hotlap._version import __version__
 from hotlap.errors import UserError
 from hotlap.files import user_cache, write_atomic
-from hotlap.numerics import Numerics
+from hotlap.kernels import choice
+from hotlap.numerics import Kernels, Numerics
+from hotlap.processor import cpu_features, cpu_name
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "fp64": torch.float64}
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -42,6 +44,7 @@ class Engine:
         precision, memory_format: keys of `DTYPES` and `FORMATS`.
         compile: whether the step goes through torch.compile.
         why: what was measured or asked for, in words for the user.
+        kernels: which of hotlap's own kernels are used.
     """
 
     device: torch.device
@@ -49,6 +52,7 @@ class Engine:
     memory_format: str
     compile: bool
     why: str
+    kernels: Kernels = "none"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -110,7 +114,9 @@ def resolve(numerics: Numerics, device: torch.device, cache_dir: Path | None = N
         why = f"half precision is {chosen[0]} here, a CPU having no fast fp16; {why}"
     if device.type == "cpu" and chosen[0] == "fp16":
         why = "as asked, though a CPU trains in fp16 hundreds of times slower than in bf16"
-    return Engine(device, chosen[0], chosen[1], chosen[2] == "on", why)
+    possible = device.type == "cpu" and chosen == ["bf16", "channels_last", "off"]
+    kernels = choice.choose(numerics.kernels, possible, cache_dir)
+    return Engine(device, chosen[0], chosen[1], chosen[2] == "on", why, kernels)
 
 
 def measured_choices(
@@ -191,28 +197,6 @@ def tune_allocator() -> str:
         return "default allocator (no mallopt in this C library)"
     done = mallopt(m_mmap_max, 0) and mallopt(m_trim_threshold, -1) and mallopt(m_top_pad, 64 << 20)
     return "freed memory is kept (mallopt)" if done else "default allocator (mallopt refused)"
-
-
-def cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def cpu_features() -> list[str]:
-    """The processor's features that decide which arithmetic is fast."""
-    wanted = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16")
-    try:
-        flags = next(
-            x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("flags")
-        ).split()
-    except (OSError, StopIteration):
-        return []
-    return [w for w in wanted if w in flags]
 
 
 def machine_facts() -> dict[str, Any]:

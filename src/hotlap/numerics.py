@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Kernels = Literal["auto", "all", "none", "weight_gradient", "pool_norm_act"]
+
 
 @dataclass(frozen=True)
 class Numerics:
@@ -15,8 +17,11 @@ class Numerics:
             CUDA; on a CPU, which has no fast fp16, it is bf16 or fp32, whichever measures faster.
         memory_format: layout of activations.
         compile: whether the step goes through torch.compile.
+        kernels: which of hotlap's own CPU kernels stand in for PyTorch's: all, none, the weight gradient of
+            convolutions, or pool, norm and activation in one.
     """
 
     precision: Literal["auto", "half", "fp32", "bf16", "fp16", "fp64"] = "auto"
     memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
+    kernels: Kernels = "auto"

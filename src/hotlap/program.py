@@ -89,6 +89,7 @@ class Program:
         self.seed = 0
         model = plan.net.build(dataset.spec)
         self.model = model.to(device, wide).to(memory_format=engine.format)  # type: ignore[call-overload]
+        self.model.use_kernels(engine.kernels)
         place = partial(DeviceSet, spec=dataset.spec, engine=engine)
         self.train_set, self.test_set = train_set or place(dataset.train), place(dataset.test)
         self.feed = feed or build_feed(plan, dataset, self.train_set, engine)

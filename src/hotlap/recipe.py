@@ -216,34 +216,43 @@ def load(path: Path, builtin: Mapping[str, Recipe]) -> Recipe:
         raise UserError(f"{path}: cannot be read ({error}); give a TOML file") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not TOML: {error}; mend that line") from None
+    return from_table({"name": path.stem, **table}, builtin, str(path))
+
+
+def from_table(table: Mapping[str, Any], builtin: Mapping[str, Recipe], where: str) -> Recipe:
+    """The recipe that a TOML table describes: `base` and changes, or a whole resolved plan.
+
+    Raises:
+        UserError: an unknown key or a wrong value, with `where` it stands.
+    """
     if "base" not in table:
         if "net" not in table:  # not a resolved plan either
-            raise UserError(f"{path}: the key 'base' is missing; start with base = \"demo\"")
-        return read_resolved({"name": path.stem, **table}, str(path))
+            raise UserError(f"{where}: the key 'base' is missing; start with base = \"demo\"")
+        return read_resolved(table, where)
     keys = ("base", "name", "summary", "data", "with", "without", "set")
     for key in table:
         if key not in keys:
             plan_keys = {k.partition(".")[0] for k in flatten(Plan())}
             inside = f"; put it under [set]: set.{key}" if key in plan_keys else ""
             near = did_you_mean(key, (*keys, *(f"set.{k}" for k in plan_keys)))
-            raise UserError(f"{path}: unknown key {key!r}{inside or near}")
+            raise UserError(f"{where}: unknown key {key!r}{inside or near}")
     for key in ("base", "name", "summary", "data"):
-        convert(str, table.get(key, ""), f"{path}: {key}")
+        convert(str, table.get(key, ""), f"{where}: {key}")
     if not isinstance(table.get("set", {}), dict):
-        raise UserError(f"{path}: 'set' must be a table of keys and values: [set]")
-    base = find_builtin(str(table["base"]), builtin, str(path))
+        raise UserError(f"{where}: 'set' must be a table of keys and values: [set]")
+    base = find_builtin(str(table["base"]), builtin, where)
     added = table.get("with", {})
     if not isinstance(added, dict) or not all(isinstance(v, dict) for v in added.values()):
-        raise UserError(f"{path}: 'with' must be tables, one a trick: [with.label-smoothing]")
-    tricks = [make_trick(name, settings, str(path)) for name, settings in added.items()]
+        raise UserError(f"{where}: 'with' must be tables, one a trick: [with.label-smoothing]")
+    tricks = [make_trick(name, settings, where) for name, settings in added.items()]
     sets = [Set(k, v) for k, v in from_nested(table.get("set", {})).items()]
-    without = convert(tuple[str, ...], table.get("without", []), f"{path}: without")
-    name, summary = table.get("name", path.stem), table.get("summary", "")
+    without = convert(tuple[str, ...], table.get("without", []), f"{where}: without")
+    name, summary = table["name"], table.get("summary", "")
     try:
         made = base.then(name, *tricks, *sets, without=without, summary=summary, data=table.get("data"))
         made.plan()  # unknown keys and wrong values are refused here, with the file's name
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{where}: {error}") from None
     return made
 
 

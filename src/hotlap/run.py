@@ -233,6 +233,7 @@ class Run:
             "precision": engine.precision,
             "memory_format": engine.memory_format,
             "compile": "on" if engine.compile else "off",
+            "kernels": engine.kernels,
             "why": engine.why,
             "machine": machine.machine_facts(),
             "spec": asdict(program.dataset.spec),
@@ -270,6 +271,7 @@ class Run:
             "precision": program.engine.precision,
             "memory_format": program.engine.memory_format,
             "compile": program.engine.compile,
+            "kernels": program.engine.kernels,
             "machine": machine.machine_facts(),
         }
         save_model(self.folder / MODEL, weights, self.recipe.text(), spec)
@@ -303,7 +305,9 @@ def reopen(folder: Path) -> Run:
     try:
         environment = json.loads(path.read_text(encoding="utf-8"))
         recipe = find(str(folder / "recipe.toml"))
-        numerics = Numerics(**{k: environment[k] for k in ("precision", "memory_format", "compile")})
+        numerics = Numerics(
+            **{k: environment[k] for k in ("precision", "memory_format", "compile", "kernels")}
+        )
         data_dir = environment["data_dir"]
         return Run(
             recipe,

@@ -19,6 +19,8 @@ ROOT = Path(hotlap.__file__).parent
 # this needs: it is made when a plan asks for hard examples, not when the module is loaded.
 LAYERS = [
     {"_version", "errors", "spec", "flat", "files", "schedule", "numerics", "seeds"},
+    {"processor"},
+    {"kernels"},
     {"machine", "clock"},
     {"data", "nets", "optim"},
     {"plan"},

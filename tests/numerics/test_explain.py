@@ -20,7 +20,7 @@ from hotlap.inspect.activations import (
     one_sided,
     statistics_spread,
 )
-from hotlap.inspect.operations import kind_of, profile_step
+from hotlap.inspect.operations import kind_of, profile_steps
 from hotlap.inspect.weights import trace_weights
 from hotlap.nets import ResNet9
 from hotlap.optim.sgd import sgd_step
@@ -203,7 +203,7 @@ def test_operations_by_name(name, kind):
 def test_a_profiled_step_is_accounted_for():
     plan = replace(small.small_plan(16, 1.0, 0.1), net=ResNet9(widths=(8, 8, 8, 8)))
     made = program(plan, noise_dataset(train=96), FP64)
-    profile = profile_step(made, steps=2)
+    profile = profile_steps(made, 0, 2)
     assert all(ms > 0 for ms in profile.kinds.values()), profile.kinds
     assert sum(profile.shares.values()) == pytest.approx(1)
     inside = sum(profile.kinds.values())

@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from hotlap import machine
+    from hotlap.kernels import choice
+    from hotlap.kernels.cpu import library
     from hotlap.numerics import Numerics
 
     if args.threads:
@@ -36,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     device = machine.pick_device("auto")
     allocator = machine.tune_allocator() if device.type == "cpu" else "CUDA's caching allocator"
     choices = machine.measured_choices(again=args.measure, compiled=args.compiled)
+    missing = library()
+    kernels = {} if isinstance(missing, str) else choice.measured(again=args.measure)
     engine = machine.resolve(Numerics(), device)
     facts = machine.machine_facts()
     out.say("machine")
@@ -46,6 +50,14 @@ def run(args: argparse.Namespace) -> int:
     for (precision, layout, compiled), ms in sorted(choices.items(), key=lambda kv: kv[1]):
         rows.append((precision, layout.replace("_", "-"), compiled, f"{ms:.1f}", f"{ms / best:.2f}x"))
     out.columns(rows, indent="  ")
+    out.say("\nhotlap's own kernels, against PyTorch's operations for the same")
+    if isinstance(missing, str):
+        out.say(f"  none: {missing}")
+    else:
+        lines = [("kernel", "ms", "PyTorch's ms", "times as fast")]
+        for name, (ours, theirs) in kernels.items():
+            lines.append((choice.WORDS[name], f"{ours:.1f}", f"{theirs:.1f}", f"{theirs / ours:.2f}x"))
+        out.columns(lines, indent="  ")
     compiled = "on" if engine.compile else "off"
     out.say("\nwill be used")
     out.columns(
@@ -56,10 +68,14 @@ def run(args: argparse.Namespace) -> int:
                 f"{engine.precision}, {engine.memory_format.replace('_', '-')}, compile {compiled}",
             ),
             ("why", engine.why),
+            (
+                "kernels",
+                ", ".join(w for n, w in choice.WORDS.items() if choice.used(engine.kernels, n)) or "none",
+            ),
             ("memory", allocator),
             (
                 "change it",
-                "--device, --threads, --set numerics.precision=fp32 (.memory_format, .compile)",
+                "--device, --threads, --set numerics.precision=fp32 (.memory_format, .compile, .kernels)",
             ),
         ],
         indent="  ",
@@ -73,11 +89,13 @@ def run(args: argparse.Namespace) -> int:
                 {"precision": p, "memory_format": m, "compile": c, "ms": ms}
                 for (p, m, c), ms in choices.items()
             ],
+            "kernels": {n: {"ms": ours, "pytorch_ms": theirs} for n, (ours, theirs) in kernels.items()},
             "used": {
                 "device": str(engine.device),
                 "precision": engine.precision,
                 "memory_format": engine.memory_format,
                 "compile": engine.compile,
+                "kernels": engine.kernels,
                 "why": engine.why,
                 "allocator": allocator,
             },

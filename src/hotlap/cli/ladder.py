@@ -173,13 +173,7 @@ def train_all(ladder: Ladder, names: list[str], seeds: int, out: Output) -> None
 def say_table(rows: list[Row], out: Output) -> None:
     from hotlap.measure.ladder_page import remarks, table
 
-    lines = table(rows)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    for line in lines:
-        text = "  ".join(
-            c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
-        )
-        out.say(text.rstrip())
+    out.aligned(table(rows))
     out.say()
     for remark in remarks([row.rung for row in rows]):
         out.say(remark)

@@ -19,6 +19,8 @@ VERBS = {
     "recipes": "list, show, compare and copy recipes",
     "tricks": "list and show tricks",
     "ladder": "what each rung of a ladder of recipes takes, reaches and buys",
+    "profile": "where each millisecond of a recipe's run goes, and how far it is from the machine's limit",
+    "bench": "recipes and other programs: many full runs in turn, and what they claim",
     "explain": "the experiment behind an idea, run here, as a page with plots",
     "data": "list, get and check data sets",
     "doctor": "this machine: what it measures, what will be used and why",
@@ -91,6 +93,7 @@ def main(argv: list[str] | None = None) -> int:
         if rest:
             near = did_you_mean(rest[0].partition("=")[0], options_of(parser, words))
             raise UserError(f"hotlap {args.verb}: unrecognized arguments: {' '.join(rest)}{near}")
+        args.words = words
         if args.verb is None:
             parser.print_help()
             return DONE

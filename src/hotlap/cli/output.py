@@ -60,6 +60,15 @@ class Output:
             for line in lines[1:]:
                 self.say(" " * (len(indent) + len(head)) + line)
 
+    def aligned(self, rows: Sequence[Sequence[str]]) -> None:
+        """Rows of as many cells each, the first column aligned left and the others right."""
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        for row in rows:
+            cells = (
+                c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+            )
+            self.say("  ".join(cells).rstrip())
+
     def console(self) -> Console:
         from rich.console import Console
 

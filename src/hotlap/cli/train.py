@@ -20,24 +20,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recipe", nargs="?", default="demo", help="a recipe's name or a TOML file (default: demo)"
     )
-    parser.add_argument("--data", metavar="SRC", help="cifar10, cifar100, patterns, patterns:TRAIN,TEST")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data set lies")
+    changes(parser)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=float, metavar="E", help="run the recipe over this many epochs")
-    parser.add_argument(
-        "--with", dest="with_", action="append", default=[], metavar="TRICK[:k=v,...]", help="add a trick"
-    )
-    parser.add_argument("--without", action="append", default=[], metavar="TRICK", help="leave a trick out")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a value of the plan"
-    )
     parser.add_argument(
         "--target", type=float, metavar="PCT", help="exit with status 3 if accuracy falls short"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder (default: one under runs/)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with an interrupted run")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     parser.add_argument(
         "--eval-every",
         type=int,
@@ -48,6 +37,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds between saved states"
     )
     common(parser)
+
+
+def changes(parser: argparse.ArgumentParser) -> None:
+    """The options that say what a recipe runs on and what of it is changed; `compose` reads them."""
+    parser.add_argument("--data", metavar="SRC", help="cifar10, cifar100, patterns, patterns:TRAIN,TEST")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data set lies")
+    parser.add_argument("--epochs", type=float, metavar="E", help="run the recipe over this many epochs")
+    parser.add_argument(
+        "--with", dest="with_", action="append", default=[], metavar="TRICK[:k=v,...]", help="add a trick"
+    )
+    parser.add_argument("--without", action="append", default=[], metavar="TRICK", help="leave a trick out")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a value of the plan"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -135,7 +140,7 @@ def compose(args: argparse.Namespace) -> Recipe:
     settings = settings_of(args.set)
     if args.epochs is not None:
         settings["epochs"] = args.epochs
-    if args.target is not None:
+    if getattr(args, "target", None) is not None:
         settings["target"] = args.target
     if tricks or args.without or settings:
         sets = [Set(k, v) for k, v in settings.items()]

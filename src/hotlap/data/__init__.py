@@ -4,6 +4,7 @@ Nothing here imports torch.
 """
 
 from hotlap.data.dataset import Dataset, Split
+from hotlap.data.held_out import hold_out
 from hotlap.data.packed import data_spec
 from hotlap.data.sources import CheckReport, SourceInfo, available, check, get, load
 
@@ -16,5 +17,6 @@ __all__ = [
     "check",
     "data_spec",
     "get",
+    "hold_out",
     "load",
 ]

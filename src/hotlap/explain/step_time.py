@@ -9,16 +9,17 @@ from hotlap.errors import UserError
 from hotlap.explain import Drawing, Outcome, Setting, Titled, Topic
 from hotlap.plan import HardExamples
 from hotlap.report.page import Table
-from hotlap.report.plots import AMBER, BLUE, GREEN, GREY, RED, new_figure
+from hotlap.report.plots import new_figure
+from hotlap.report.process_times import stack
 
 DEFAULT = ("page/06-larger-batch", "page/07-norm-in-fp32")
-COLOURS = (BLUE, "#8af", RED, AMBER, "#a6c", GREEN, "#5cc", GREY)
 
 
 def experiment(setting: Setting) -> Outcome:
     from hotlap.cost import cost
     from hotlap.explain import small
-    from hotlap.inspect.operations import product_rate, profile_step
+    from hotlap.inspect.operations import profile_steps
+    from hotlap.inspect.roofline import product_rate
     from hotlap.machine import resolve
     from hotlap.program import Program
     from hotlap.recipes import find
@@ -34,7 +35,7 @@ def experiment(setting: Setting) -> Outcome:
         if isinstance(plan.sampler, HardExamples):
             raise UserError(f"explain step-time: {name} chooses its images by a net of its own; give another")
         # enough images for the steps, of the data's own size: it is their time that is looked at
-        count = plan.batch_size * (2 * steps + 1)
+        count = plan.batch_size * steps
         dataset = small.subset(setting.dataset, count, 16, side=max(setting.dataset.spec.shape[1:]))
         if dataset.spec.train_count < count:
             raise UserError(
@@ -42,12 +43,11 @@ def experiment(setting: Setting) -> Outcome:
                 f" {dataset.spec.train_count:,}; give larger --data"
             )
         engine = resolve(plan.numerics, setting.engine.device)
-        setting.tick(
-            i, len(names), f"{name}: {2 * steps + 1} steps of {plan.batch_size} in {engine.precision}"
-        )
+        setting.tick(i, len(names), f"{name}: {4 * steps} steps of {plan.batch_size} in {engine.precision}")
         program = Program(plan, dataset, engine)
         program.upload()
-        profile = profile_step(program, steps)
+        program.begin(0)
+        profile = profile_steps(program, 0, steps)
         if engine.precision not in rates:
             rates[engine.precision] = product_rate(engine, 512 if setting.quick else 2048)
         half = plan.net.norm.precision == "half"
@@ -129,12 +129,7 @@ def draw(results: dict[str, Any]) -> Drawing:
     names = [
         f"{r['recipe']}\n{r['precision']}, norms {r['norm_precision']}, batch {r['batch']}" for r in rows
     ]
-    left = [0.0] * len(rows)
-    for kind, colour in zip(rows[0]["ms"], COLOURS, strict=True):
-        widths = [r["ms"][kind] / r["batch"] for r in rows]
-        ax.barh(names, widths, left=left, color=colour, label=kind, height=0.6)
-        left = [a + b for a, b in zip(left, widths, strict=True)]
-    ax.invert_yaxis()
+    stack(ax, names, [{kind: ms / r["batch"] for kind, ms in r["ms"].items()} for r in rows])
     ax.set(xlabel="milliseconds per image, in operations")
     ax.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.4, -0.3), fontsize=8)
     ax.set_title("where a training step's time goes", loc="left")

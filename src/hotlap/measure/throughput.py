@@ -57,11 +57,7 @@ def project(program: Program, measure_s: float, now: Now = time.perf_counter) ->
         program: compiled and uploaded.
         measure_s: seconds to spend on timing steps; every kind gets at least two steps.
     """
-    before = 0.0
-    if program.feed.prelude is not None:
-        before = project(program.feed.prelude, measure_s / 2, now).train_s
-        program.feed.assume_prelude()
-    begin_s = before + timed(program, lambda: program.begin(0), now)
+    begin_s = time_begin(program, measure_s / 2, now)
     kinds = kinds_of_step(program)
     run = program.run
     timed(program, lambda: run(0, 1), now)  # the very first step also makes kernels and buffers
@@ -89,6 +85,15 @@ def project(program: Program, measure_s: float, now: Now = time.perf_counter) ->
         train_s=begin_s + epochs * epoch_s + program.steps * step_s,
         eval_s=time_evaluation(program, now),
     )
+
+
+def time_begin(program: Program, measure_s: float, now: Now) -> float:
+    """Seconds before the first step: what is computed from the images, and a proxy net's projected run."""
+    before = 0.0
+    if program.feed.prelude is not None:
+        before = project(program.feed.prelude, measure_s, now).train_s
+        program.feed.assume_prelude()
+    return before + timed(program, lambda: program.begin(0), now)
 
 
 def timed(program: Program, do: Callable[[], object], now: Now) -> float:

@@ -49,7 +49,7 @@ def build_group(net: AirNet, i: int, c_in: int, act: Callable[[], nn.Module]) ->
     width, middle = net.widths[i], (net.middle or net.widths)[i]
     channels = [c_in, width, *[middle] * (net.depth - 2), *[width] * (net.depth > 1)]
     kernels = net.kernels[i * net.depth : (i + 1) * net.depth] or [3] * net.depth
-    group = nn.Sequential()
+    group = layers.Chain()
     for j in range(1, net.depth + 1):
         conv = layers.Conv2d(channels[j - 1], channels[j], kernel=kernels[j - 1], init=net.init)
         group.add_module(f"conv{j}", conv)

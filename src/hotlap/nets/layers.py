@@ -15,7 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hotlap.kernels.choice import used
+from hotlap.kernels.functions import Convolution, PoolNormAct, takes_convolution, takes_norm
 from hotlap.nets.describe import ROLES, Activation, Norm, Role, WhitenStem
+from hotlap.numerics import Kernels
 
 
 class Conv2d(nn.Module):
@@ -26,6 +29,8 @@ class Conv2d(nn.Module):
         init: `default` is PyTorch's (uniform, bound 1 / sqrt(fan_in)); `dirac` then makes the first C_in
             filters the identity.
     """
+
+    native = False  # whether the weight gradient is of our own kernel, where that takes it
 
     def __init__(
         self,
@@ -54,6 +59,9 @@ class Conv2d(nn.Module):
             # the same function; torch 2.13's own kernel crashes in its backward pass with 4 or 8 channels of
             # channels-last float32 on images of 48 pixels
             x, stride = x[:, :, ::stride, ::stride], 1
+        if self.native and takes_convolution(x, self.weight, stride):
+            out: Tensor = Convolution.apply(x, self.weight, self.padding)  # type: ignore[no-untyped-call]
+            return out
         return F.conv2d(x, self.weight.to(x.dtype), stride=stride, padding=self.padding)
 
 
@@ -189,6 +197,55 @@ class GhostNorm(torch.autograd.Function):
         return dx, dw if wanted[1] else None, db, *[None] * 6
 
 
+class Chain(nn.Sequential):
+    """Modules in sequence; pool, norm and activation run as one kernel of ours where that takes them."""
+
+    native = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        rest = list(self)
+        while rest:
+            count = together(rest) if self.native and takes_norm(x) else 0
+            x = one_kernel(rest[:count], x) if count else rest[0](x)
+            rest = rest[count or 1 :]
+        return x
+
+
+def together(modules: list[nn.Module]) -> int:
+    """How many modules from the first on `one_kernel` takes: a pool or none, a norm and an activation."""
+    pool = isinstance(modules[0], nn.MaxPool2d)
+    unit = modules[: 2 + pool]
+    if len(unit) < 2 + pool or any(m._forward_hooks or m._forward_pre_hooks for m in unit):
+        return 0
+    norm, act = unit[-2:]
+    fits = isinstance(norm, BatchNorm) and norm.norm.precision == "fp32" and type(act) in ACTIVATIONS
+    backward_known = norm.training or not torch.is_grad_enabled()
+    return len(unit) if fits and backward_known else 0
+
+
+def one_kernel(modules: list[nn.Module], x: Tensor) -> Tensor:
+    """What the modules (see `together`) make of `x`."""
+    module, act = modules[-2:]
+    assert isinstance(module, BatchNorm)
+    n = module.norm
+    out: Tensor = PoolNormAct.apply(  # type: ignore[no-untyped-call]
+        x,
+        module.weight,
+        module.bias,
+        module.running_mean,
+        module.running_var,
+        len(modules) == 3,
+        module.training,
+        n.splits,
+        n.grouping == "strided",
+        n.momentum,
+        n.eps,
+        ACTIVATIONS[type(act)],
+        getattr(act, "alpha", 1.0),
+    )
+    return out
+
+
 class Whiten(nn.Module):
     """A fixed convolution that whitens patches. Input (B, C, H, W), output (B, signs * C * k * k, H', W')."""
 
@@ -260,6 +317,14 @@ class Network(nn.Module):
             if isinstance(module, Conv2d | Linear | BatchNorm | Whiten):
                 module.reset(generator)
 
+    def use_kernels(self, kernels: Kernels) -> None:
+        """Let our own kernels stand in for PyTorch's operations, where they take what comes."""
+        for module in self.modules():
+            if isinstance(module, Conv2d):
+                module.native = used(kernels, "weight_gradient")
+            elif isinstance(module, Chain):
+                module.native = used(kernels, "pool_norm_act")
+
     @property
     def calibration_images(self) -> int:
         """How many training images `calibrate` wants; 0 if none."""
@@ -315,6 +380,9 @@ class GlobalPool(nn.Module):
             return largest
         mean = F.avg_pool2d(x, x.shape[-2:]).flatten(1)
         return largest + mean if self.kind == "max_plus_mean" else torch.cat((largest, mean), dim=1)
+
+
+ACTIVATIONS = {nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.CELU: "celu"}
 
 
 def activation(name: Activation, alpha: float) -> Callable[[], nn.Module]:

@@ -34,7 +34,7 @@ class Block(nn.Module):
 
 def build(net: ResNet18, spec: DataSpec) -> layers.Network:
     """The module for `net` on images like `spec`'s."""
-    body, stem = nn.Sequential(), nn.Sequential()
+    body, stem = nn.Sequential(), layers.Chain()
     stem.add_module("conv", layers.Conv2d(spec.channels, net.widths[0], kernel=3))
     if net.stem_norm:
         stem.add_module("norm", layers.BatchNorm(net.widths[0], net.norm))

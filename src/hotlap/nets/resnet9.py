@@ -41,14 +41,14 @@ def build(net: ResNet9, spec: DataSpec) -> layers.Network:
 
     def block(
         c_in: int, c_out: int, order: tuple[str, ...], kernel: int = 3, stride: int = 1
-    ) -> nn.Sequential:
+    ) -> layers.Chain:
         makers: dict[str, Callable[[], nn.Module]] = {
             "conv": lambda: layers.Conv2d(c_in, c_out, kernel=kernel, stride=stride),
             "norm": lambda: layers.BatchNorm(c_out, net.norm),
             "act": act,
             "pool": lambda: nn.MaxPool2d(2),
         }
-        out = nn.Sequential()
+        out = layers.Chain()
         for part in order:
             out.add_module(part, makers[part]())
         return out

@@ -25,7 +25,7 @@ def build_stem(
     A whitening stem without a pointwise convolution puts out its own number of filters and ends before
     the activation; all others put out `width` channels and end after it.
     """
-    out = nn.Sequential()
+    out = layers.Chain()
     if isinstance(stem, WhitenStem):
         whiten = layers.Whiten(spec.channels, stem, zero_bias)
         out.add_module("whiten", whiten)

@@ -52,6 +52,15 @@ def new_figure(
     return figure, axes
 
 
+def plain_log_ticks(axis: Any) -> None:
+    """Numbers as people write them at 1, 2 and 5 times the powers of ten of a log axis."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def svg_text(figure: Figure) -> str:
     """The figure as SVG; the same figure always gives the same text."""
     picture = io.BytesIO()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hotlap.report.plots import BLUE, GREEN, GREY, RED, new_figure
+from hotlap.report.plots import BLUE, GREEN, GREY, RED, new_figure, plain_log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ def waterfall(title: str, story: Sequence[Bar], asides: Sequence[Bar] = (), publ
     for ax, part in zip(axes[:, 0], parts, strict=True):
         _draw(ax, part, low, scale)
         ax.set(xscale="log", xlim=(low, high * 1.9))
-        _plain_ticks(ax)
+        plain_log_ticks(ax.xaxis)
     axes[-1, 0].set_xlabel("counted training seconds (log scale)")
     if scale is not None:
         axes[0, 0].plot([], [], "D", color=GREY, ms=4, label=f"published, {published_on}, scaled")
@@ -95,11 +95,3 @@ def _draw(ax: Any, part: Sequence[Bar], low: float, scale: float | None) -> None
     ax.set_yticks(range(len(part)), [b.label for b in part], fontsize=8)
     ax.set_ylim(len(part) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
-
-
-def _plain_ticks(ax: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}" if v >= 1 else f"{v:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())

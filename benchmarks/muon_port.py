@@ -1,0 +1,85 @@
+"""The published Muon recipe (airbench94_muon, Jordan, 2024) as one script: a peer for `hotlap bench`.
+
+    python benchmarks/muon_port.py [--seed 0] [--data cifar10] [--epochs 8] [--threads N] [--images N]
+    hotlap bench fast94 --peer "port=python benchmarks/muon_port.py --seed {seed}"
+
+Plain PyTorch on a CPU at its best settings: bf16, channels-last, freed memory kept, one step of warm-up on
+random images before the clock starts. `train_s` is from uint8 images in memory to the final weights, `eval_s`
+the test images with six views. Prints one JSON object, and a line an epoch on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--epochs", type=float, default=8.0)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--images", type=int, help="at most this many of each split, for a quick check")
+    args = parser.parse_args()
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read at the first large allocation
+
+    import torch
+
+    from flat_muon import BATCH, Flat
+    from hotlap import data, machine
+
+    machine.tune_allocator()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    dataset = data.load(args.data)
+    train, test = (
+        (torch.tensor(split.images[: args.images]), torch.tensor(split.labels[: args.images]))
+        for split in (dataset.train, dataset.test)
+    )
+    if len(train[0]) < BATCH:
+        raise SystemExit(f"{len(train[0])} images: give at least a batch of {BATCH}")
+    mean, std = torch.tensor(dataset.spec.mean), torch.tensor(dataset.spec.std)
+    how = torch.bfloat16, torch.channels_last
+
+    dummy = torch.randint(0, 256, (BATCH, *train[0].shape[1:]), dtype=torch.uint8)
+    Flat(dummy, torch.zeros(BATCH, dtype=torch.int64), mean, std, *how).step()
+
+    start = time.perf_counter()
+    flat = Flat(*train, mean, std, *how, args.seed, args.epochs)
+    losses: list[float] = []
+    while flat.steps < flat.total:
+        losses.append(flat.step().item())
+        if not math.isfinite(losses[-1]):
+            raise SystemExit(f"diverged at step {flat.steps} of {flat.total}")
+        if flat.steps % (len(train[0]) // BATCH) == 0 or flat.steps == flat.total:
+            seconds = time.perf_counter() - start
+            print(
+                f"step {flat.steps} of {flat.total}: loss {losses[-1]:.4f}, {seconds:.1f} s", file=sys.stderr
+            )
+    train_s = time.perf_counter() - start
+
+    start = time.perf_counter()
+    right = (flat.look(test[0]).argmax(1) == test[1]).sum().item()
+    eval_s = time.perf_counter() - start
+    found = {
+        "train_s": train_s,
+        "eval_s": eval_s,
+        "accuracy": 100 * right / len(test[1]),
+        "seed": args.seed,
+        "steps": flat.total,
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
+        "threads": torch.get_num_threads(),
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""`hotlap profile`: where each millisecond goes, and how far from the machine's limit."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from hotlap.cli.main import DONE, common
+from hotlap.cli.output import Output
+from hotlap.cli.train import changes, compose
+from hotlap.errors import UserError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "recipe", nargs="?", default="muon94", help="a recipe's name or a TOML file (default: muon94)"
+    )
+    changes(parser)
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, metavar="S", help="seconds of timed steps (default: 20)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: one under runs/)")
+    common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if not 0 < args.seconds < float("inf"):
+        raise UserError(f"--seconds {args.seconds:g}: give a number of seconds above 0")
+    if args.threads is not None and args.threads < 1:
+        raise UserError(f"--threads {args.threads}: give 1 or more")
+    recipe = compose(args)
+    import torch
+
+    from hotlap import data, machine
+    from hotlap.measure.profile import profile_run
+    from hotlap.measure.profile_page import as_json, parts_table, save, seconds_table, summary
+    from hotlap.program import Program
+
+    out, plan = Output(args.json), recipe.plan()
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in recipe.name)
+    folder = args.out or Path("runs") / f"profile-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: is there already; choose another --out")
+    device = machine.pick_device(args.device)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if device.type == "cpu":
+        machine.tune_allocator()
+    dataset = data.load(args.data or recipe.data, data_dir=args.data_dir, notify=out.note)
+    program = Program(plan, dataset, machine.resolve(plan.numerics, device))
+    program.upload()
+    found = profile_run(program, recipe.name, args.seconds, tell=out.note)
+    for table in (seconds_table(found), parts_table(found)):
+        out.say()
+        out.aligned(table)
+    out.say()
+    for sentence in summary(found):
+        out.say(sentence)
+    out.say()
+    facts = machine.machine_facts()
+    files = save(found, folder, facts)
+    for what, path in files.items():
+        out.say(f"{what + ':':<15}{path}")
+    paths = {what: str(path) for what, path in files.items()}
+    out.result({**as_json(found), "machine": facts, "folder": str(folder), "files": paths})
+    return DONE

@@ -1,0 +1,84 @@
+"""Builds and loads `cpu.cpp`, once a machine, with the compiler that is there; without one nothing is lost.
+
+The library is kept in the user's cache under a name made of its source, the compiler and the processor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from hotlap.files import user_cache
+from hotlap.processor import cpu_features, cpu_name
+
+SOURCE = Path(__file__).with_name("cpu.cpp")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w")
+NEEDED = "avx512_bf16"
+COMPILERS = ("g++", "c++")
+WAIT_S = 120.0
+
+
+@functools.cache
+def library() -> ctypes.CDLL | str:
+    """The kernels, or in words why there are none."""
+    if NEEDED not in cpu_features():
+        return f"this processor has no {NEEDED}"
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
+        return "no C++ compiler; one called c++ or g++ builds them"
+    path = user_cache(None) / "kernels" / f"cpu-{key_of(SOURCE, compiler, *FLAGS)}.so"
+    try:
+        if not path.exists():
+            build(compiler, path)
+        return declared(ctypes.CDLL(str(path)))
+    except subprocess.CalledProcessError as error:
+        lines = (error.stderr or "").strip().splitlines() or ["no message"]
+        return f"{compiler} failed: {lines[0]}"
+    except (OSError, AttributeError, subprocess.TimeoutExpired) as error:
+        return f"cannot be built: {error}"
+
+
+def key_of(source: Path, *more: object) -> str:
+    """A short key that changes when what was built or measured of a source no longer holds."""
+    facts = [source.read_text(), cpu_name(), *cpu_features(), torch.__version__, *more]
+    return hashlib.sha256("\0".join(map(str, facts)).encode()).hexdigest()[:16]
+
+
+def build(compiler: str, path: Path) -> None:
+    """Compile to a file beside `path` and move it there, so that no other process sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, made = tempfile.mkstemp(suffix=".so", dir=path.parent)
+    os.close(handle)
+    try:
+        words = [compiler, *FLAGS, str(SOURCE), *openmp(), "-o", made]
+        subprocess.run(words, check=True, capture_output=True, text=True, timeout=WAIT_S)
+        os.replace(made, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(made)
+
+
+def openmp() -> list[str]:
+    """PyTorch's own OpenMP library, where its wheel brings one: two would fight for the cores."""
+    found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    return ["-Wl,--as-needed", str(found[0])] if found else []
+
+
+def declared(lib: ctypes.CDLL) -> ctypes.CDLL:
+    """The library, its functions told what they take."""
+    pointer, whole, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
+    lib.weight_gradient.argtypes = [pointer] * 3 + [whole] * 7
+    lib.pool_norm_act.argtypes = [pointer, whole, real, *[pointer] * 3, real, whole, *[pointer] * 6]
+    lib.pool_norm_act_backward.argtypes = [pointer, whole, real, *[pointer] * 11]
+    for function in (lib.weight_gradient, lib.pool_norm_act, lib.pool_norm_act_backward):
+        function.restype = None
+    return lib

@@ -1,0 +1,179 @@
+"""The kernels as differentiable functions, and what they can be asked for."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hotlap.kernels.cpu import library
+
+ACTIVATIONS = {"relu": 0, "celu": 1, "silu": 2, "gelu": 3}
+LANES = 16  # channels come in such numbers
+
+
+class Shape(ctypes.Structure):
+    """`Shape` of cpu.cpp: of x, the side that the largest is taken of, the parts of the batch."""
+
+    _fields_ = [
+        (name, ctypes.c_int)
+        for name in ("images", "height", "width", "channels", "pool", "splits", "strided")
+    ]
+
+
+def fits(x: Tensor) -> bool:
+    """Whether the kernels take this tensor (B, C, H, W): bfloat16, channels-last, on the CPU."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.bfloat16
+        and x.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def takes_convolution(x: Tensor, weight: Tensor, stride: int) -> bool:
+    """Whether `Convolution` takes a convolution of `x` by `weight`."""
+    return stride == 1 and weight.shape[0] % LANES == 0 and fits(x)
+
+
+def takes_norm(x: Tensor) -> bool:
+    """Whether `PoolNormAct` takes `x`."""
+    return x.shape[1] % LANES == 0 and fits(x)
+
+
+def weight_gradient(x: Tensor, grad: Tensor, kernel: int, padding: int) -> Tensor:
+    """The gradient of a convolution's filters, (C_out, C_in, k, k) float32, channels-last.
+
+    Products are of bfloat16, sums of float32. Padding is skipped, not multiplied.
+
+    Args:
+        x, grad: the convolution's input (B, C_in, H, W) and the gradient of its output (B, C_out, H', W'),
+            bfloat16, channels-last; C_out in sixteens.
+        kernel, padding: pixels; the stride is 1.
+    """
+    lib = _lib()
+    b, c_in, height, width = x.shape
+    c_out = grad.shape[1]
+    out = torch.empty(c_out, c_in, kernel, kernel).contiguous(memory_format=torch.channels_last)
+    lib.weight_gradient(*_at(x, grad, out), b, height, width, c_in, c_out, kernel, padding)
+    return out
+
+
+class Convolution(torch.autograd.Function):
+    """A convolution without bias and with stride 1, whose weight gradient is ours; the rest is PyTorch's.
+
+    Input (B, C_in, H, W), filters (C_out, C_in, k, k) float32, output (B, C_out, H', W'). The filters'
+    gradient comes in float32, not rounded to bfloat16.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, padding: int) -> Tensor:
+        w = weight.to(x.dtype)
+        ctx.save_for_backward(x, w)
+        ctx.padding = padding
+        return F.conv2d(x, w, padding=padding)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, w = ctx.saved_tensors
+        padding, kernel = ctx.padding, w.shape[-1]
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        dx = dw = None
+        if ctx.needs_input_grad[0]:
+            dx = torch.ops.aten.convolution_backward(
+                grad, x, w, None, (1, 1), (padding, padding), (1, 1), False, (0, 0), 1, (True, False, False)
+            )[0]
+        if ctx.needs_input_grad[1]:
+            dw = weight_gradient(x, grad, kernel, padding)
+        return dx, dw, None
+
+
+class PoolNormAct(torch.autograd.Function):
+    """act(batch_norm(max_pool(x))) in two passes over the data forward, and two backward.
+
+    Args, after `x` (B, C, H, W) bfloat16 channels-last with C in sixteens:
+        weight, bias: of the norm, (C,) float32.
+        running_mean, running_var: (C,) float32, updated in place while training, and used if not.
+        pool: whether the largest of each 2 x 2 pixels is taken first.
+        training: whether the statistics are the batch's.
+        splits, strided: parts of the batch that are normalised apart, and how they are taken; see `Norm`.
+        momentum, eps: of the norm.
+        act, alpha: the activation's name, and CELU's alpha.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running_mean: Tensor,
+        running_var: Tensor,
+        pool: bool,
+        training: bool,
+        splits: int,
+        strided: bool,
+        momentum: float,
+        eps: float,
+        act: str,
+        alpha: float,
+    ) -> Tensor:
+        b, channels, height, width = x.shape
+        side = 2 if pool else 1
+        parts = splits if training else 1
+        shape = Shape(b, height, width, channels, side, parts, int(strided))
+        out = torch.empty(
+            (b, channels, height // side, width // side), dtype=x.dtype, memory_format=torch.channels_last
+        )
+        middle = torch.empty_like(out) if pool else x
+        where = torch.empty(out.numel() if pool else 0, dtype=torch.uint8)
+        mean, invstd, var = (torch.empty(parts, channels) for _ in range(3))
+        if not training:
+            mean.copy_(running_mean)
+            invstd.copy_(torch.rsqrt(running_var + eps))
+        kind = ACTIVATIONS[act]
+        _lib().pool_norm_act(
+            ctypes.byref(shape),
+            kind,
+            alpha,
+            *_at(x, weight, bias),
+            eps,
+            int(not training),
+            *_at(mean, invstd, var, middle, where, out),
+        )
+        if training:
+            n = out.numel() // (parts * channels)
+            running_mean.lerp_(mean.mean(0), momentum)
+            running_var.lerp_(var.mean(0) * (n / max(n - 1, 1)), momentum)  # unbiased, as PyTorch keeps it
+        ctx.save_for_backward(middle, where, weight, bias, mean, invstd)
+        ctx.shape, ctx.kind, ctx.alpha, ctx.x_shape, ctx.training = shape, kind, alpha, x.shape, training
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if not ctx.training:
+            raise NotImplementedError("no gradient through a norm with known statistics")
+        middle, where, weight, bias, mean, invstd = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        dx = torch.empty(ctx.x_shape, dtype=grad.dtype, memory_format=torch.channels_last)
+        scratch = torch.empty_like(middle) if ctx.shape.pool == 2 else dx
+        dweight, dbias = torch.empty_like(weight), torch.empty_like(bias)
+        _lib().pool_norm_act_backward(
+            ctypes.byref(ctx.shape),
+            ctx.kind,
+            ctx.alpha,
+            *_at(grad, middle, where, weight, bias, mean, invstd, scratch, dx, dweight, dbias),
+        )
+        return dx, dweight if ctx.needs_input_grad[1] else None, dbias, *[None] * 10
+
+
+def _lib() -> ctypes.CDLL:
+    lib = library()
+    assert isinstance(lib, ctypes.CDLL), lib
+    return lib
+
+
+def _at(*tensors: Tensor) -> list[int]:
+    return [t.data_ptr() for t in tensors]

@@ -1,0 +1,224 @@
+"""Where the seconds of a run go: each kind of its steps looked into, and put together as the run has them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hotlap.cost import step_flops
+from hotlap.inspect.operations import KINDS, StepProfile, profile_steps
+from hotlap.inspect.roofline import (
+    Convolution,
+    Peaks,
+    TimedConvolution,
+    convolutions,
+    measure_peaks,
+    time_convolution,
+)
+from hotlap.measure.throughput import (
+    Now,
+    blocks,
+    kinds_of_step,
+    time_begin,
+    time_epoch_start,
+    time_evaluation,
+    time_steps,
+)
+from hotlap.program import Program
+
+OUTSIDE = "Python and gaps"
+WATCHED = 3  # steps that the profiler looks at, of each kind
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The steps of a run that are of one kind: the same parameters learn, at the same resolution.
+
+    Args:
+        steps: how many of them a run has.
+        height, width: of the images, pixels.
+        learning: how many parameters learn.
+        step_s: the clock's seconds a step, in the run's own way of running it.
+        profile: what the operations of a step take.
+        flops: of a step.
+        convolutions: each of a step's convolutions, timed by itself.
+    """
+
+    steps: int
+    height: int
+    width: int
+    learning: int
+    step_s: float
+    profile: StepProfile
+    flops: int
+    convolutions: tuple[TimedConvolution, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of the run."""
+        return self.steps * self.step_s
+
+    def spread(self, ms: float) -> float:
+        """Seconds of the run for so many milliseconds of a profiled step, so that all come to `seconds`."""
+        inside = sum(self.profile.kinds.values())
+        return self.seconds * ms / max(inside, 1e3 * self.step_s)
+
+    @property
+    def kinds(self) -> dict[str, float]:
+        """Seconds of the run by kind of operation, and outside of them."""
+        found = {kind: self.spread(ms) for kind, ms in self.profile.kinds.items()}
+        return {**found, OUTSIDE: max(0.0, self.seconds - sum(found.values()))}
+
+
+@dataclass(frozen=True)
+class RunProfile:
+    """Where the seconds of a run go.
+
+    Args:
+        recipe, arithmetic: its name; precision and layout.
+        stretches: in the order in which a run comes to them.
+        begin_s, epoch_s, epochs: before the first step; at the start of each epoch; how many begin.
+        eval_s: the final evaluation, projected from one batch.
+        batch_size: images a step.
+        peaks: of the machine.
+    """
+
+    recipe: str
+    arithmetic: str
+    stretches: tuple[Stretch, ...]
+    begin_s: float
+    epoch_s: float
+    epochs: int
+    eval_s: float
+    batch_size: int
+    peaks: Peaks
+
+    @property
+    def train_s(self) -> float:
+        """Of training, projected."""
+        return self.begin_s + self.epochs * self.epoch_s + self.steps_s
+
+    @property
+    def steps_s(self) -> float:
+        return sum(s.seconds for s in self.stretches)
+
+    @property
+    def flops(self) -> int:
+        """Of all steps."""
+        return sum(s.steps * s.flops for s in self.stretches)
+
+    @property
+    def rate(self) -> float:
+        """FLOP/s over all steps."""
+        return self.flops / self.steps_s
+
+    @property
+    def reach(self) -> float:
+        """`rate` as a share of the convolution peak."""
+        return self.rate / self.peaks.convolution
+
+    @property
+    def kinds(self) -> dict[str, float]:
+        """Seconds of training by kind of operation, outside of them, and around the steps."""
+        found = {k: sum(s.kinds[k] for s in self.stretches) for k in (*KINDS, OUTSIDE)}
+        return {
+            **found,
+            "before the first step": self.begin_s,
+            "starts of epochs": self.epochs * self.epoch_s,
+        }
+
+    @property
+    def parts(self) -> dict[str, dict[str, float]]:
+        """Seconds of the steps by part of the net and, in it, by kind of operation."""
+        found: dict[str, dict[str, float]] = {}
+        for stretch in self.stretches:
+            for part, kinds in stretch.profile.parts.items():
+                held = found.setdefault(part, dict.fromkeys(KINDS, 0.0))
+                for kind, ms in kinds.items():
+                    held[kind] += stretch.spread(ms)
+        return found
+
+
+def profile_run(
+    program: Program,
+    name: str,
+    measure_s: float,
+    tell: Callable[[str], None] = lambda _: None,
+    now: Now = time.perf_counter,
+) -> RunProfile:
+    """Look into every kind of step that a run has, and time what is around them.
+
+    Args:
+        program: uploaded and not yet compiled, so that the profiler sees each operation; it is compiled here
+            before steps are timed.
+        name: the recipe's.
+        measure_s: seconds to spend on timing steps, as `project` does.
+        tell: told what is being done.
+    """
+    engine, plan = program.engine, program.plan
+    tell("the machine's peaks")
+    peaks = measure_peaks(engine)
+    program.feed.assume_prelude()
+    program.begin(0)
+    kinds = list(kinds_of_step(program).values())
+    seen = []
+    for steps in kinds:
+        start, stop = max(blocks(steps, WATCHED, program.steps_per_epoch), key=lambda b: b[1] - b[0])
+        tell(f"steps {start + 1} to {stop} of {program.steps}, one operation at a time")
+        seen.append(profile_steps(program, start, stop))
+    tell("the clock's seconds a step")
+    program.compile()
+    program.upload()
+    begin_s = time_begin(program, measure_s / 2, now)
+    program.run(0, 1)  # the very first step also makes kernels and buffers
+    clocked = [
+        statistics.median(time_steps(program, steps, measure_s * len(steps) / program.steps, now))
+        for steps in kinds
+    ]
+    epochs = -(-program.steps // program.steps_per_epoch)
+    epoch_s = time_epoch_start(program, now) if epochs > 1 else 0.0
+    eval_s = time_evaluation(program, now)
+    tell("each convolution by itself")
+    alone: dict[Convolution, float] = {}
+    stretches = tuple(
+        look_into(program, steps, step_s, profile, alone)
+        for steps, step_s, profile in zip(kinds, clocked, seen, strict=True)
+    )
+    arithmetic = f"{engine.precision}, {engine.memory_format.replace('_', '-')}"
+    return RunProfile(name, arithmetic, stretches, begin_s, epoch_s, epochs, eval_s, plan.batch_size, peaks)
+
+
+def look_into(
+    program: Program, steps: list[int], step_s: float, profile: StepProfile, alone: dict[Convolution, float]
+) -> Stretch:
+    """The stretch of `steps`, with its arithmetic counted and its convolutions timed.
+
+    Args:
+        alone: seconds of convolutions that are timed already; the others are added.
+    """
+    engine, plan, spec = program.engine, program.plan, program.dataset.spec
+    structure = next(s.structure for s in program.spans if s.start <= steps[0] < s.stop)
+    phases = zip(program.groups, structure.phases, strict=True)
+    learning = frozenset(n for group, phase in phases if phase is not None for n in group.names)
+    height, width = (max(1, round(structure.scale * n)) for n in (spec.height, spec.width))
+    model = plan.net.build(spec).to("meta")
+    shape = (spec.channels, height, width)
+    timed = []
+    for convolution in convolutions(model, shape, plan.batch_size, learning, engine.dtype):
+        key = replace(convolution, part="")
+        if key not in alone:
+            alone[key] = time_convolution(convolution, engine).seconds
+        timed.append(TimedConvolution(convolution, alone[key]))
+    sizes = {n: p.numel() for n, p in program.model.named_parameters()}
+    return Stretch(
+        len(steps),
+        height,
+        width,
+        sum(sizes[n] for n in learning),
+        step_s,
+        profile,
+        step_flops(model, spec, plan.batch_size, learning, structure.scale),
+        tuple(timed),
+    )

@@ -1,0 +1,179 @@
+"""Where a step's time goes: stacked bars by kind of operation, and a roofline. Needs matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hotlap.report.plots import AMBER, BLUE, GREEN, GREY, RED, new_figure, plain_log_ticks
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    "convolution forward": BLUE,
+    "convolution backward": "#8af",
+    "norm": RED,
+    "activation": AMBER,
+    "pool": "#a6c",
+    "pool, norm, activation": "#b55",
+    "optimizer": GREEN,
+    "data": "#5cc",
+    "other": GREY,
+}
+NAMED = 6  # points of a roofline that are named: those that take most of the time
+EXTRA = ("0.85", "#753", "#fb8", "#356")  # for what is no kind of operation
+
+
+def stack(ax: Any, names: Sequence[str], rows: Sequence[Mapping[str, float]]) -> None:
+    """Horizontal bars from the top, each stacked from a row's values in the order they come in."""
+    extra = iter(EXTRA)
+    left = [0.0] * len(rows)
+    for kind in dict.fromkeys(kind for row in rows for kind in row):
+        widths = [row.get(kind, 0.0) for row in rows]
+        if any(widths):
+            ax.barh(
+                names,
+                widths,
+                left=left,
+                color=COLOURS.get(kind) or next(extra),
+                label=kind,
+                height=0.66,
+            )
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+
+
+def process_times(
+    title: str, unit: str, groups: Sequence[tuple[str, Mapping[str, Mapping[str, float]]]]
+) -> Figure:
+    """One panel of stacked bars for each group: its heading, and for each bar its parts in `unit`."""
+    heights = [len(bars) + 0.9 for _, bars in groups]
+    figure, axes = new_figure(
+        9.5,
+        1.5 + 0.36 * sum(heights),
+        len(groups),
+        1,
+        squeeze=False,
+        gridspec_kw={"height_ratios": heights},
+    )
+    for ax, (heading, bars) in zip(axes[:, 0], groups, strict=True):
+        stack(ax, list(bars), list(bars.values()))
+        longest = max(sum(bar.values()) for bar in bars.values())
+        for y, bar in enumerate(bars.values()):
+            ax.annotate(
+                f"{sum(bar.values()):,.3g}",
+                (sum(bar.values()), y),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+        ax.set_xlim(0, 1.09 * longest)
+        ax.set_title(heading, loc="left", fontsize=9)
+        ax.set_xlabel(unit, fontsize=9)
+        ax.tick_params(labelsize=8)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    found: dict[str, Any] = {}
+    for ax in axes[:, 0]:
+        found |= {
+            label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+        } | found
+    figure.legend(
+        found.values(), found.keys(), loc="outside lower center", ncols=5, frameon=False, fontsize=8
+    )
+    return figure
+
+
+@dataclass(frozen=True)
+class Point:
+    """One operation under the roof.
+
+    Args:
+        label: its name.
+        group: operations of one group have one colour.
+        intensity: FLOPs for each byte that has to be read or written.
+        rate: FLOP/s.
+        share: of the time of all points, which sets its size.
+    """
+
+    label: str
+    group: str
+    intensity: float
+    rate: float
+    share: float
+
+
+def roofline(
+    title: str, points: Sequence[Point], roof: float, memory: float, whole: float | None = None
+) -> Figure:
+    """Rates of operations against their arithmetic intensity, beneath the machine's two limits.
+
+    Args:
+        roof: FLOP/s, the arithmetic's limit.
+        memory: bytes/s.
+        whole: FLOP/s of the whole step.
+    """
+    figure, ax = new_figure(9.5, 5.6)
+    low = min([p.intensity for p in points] + [roof / memory]) / 2
+    high = max([p.intensity for p in points] + [roof / memory]) * 2
+    bend = roof / memory
+    ax.plot([low, bend, high], [low * memory / 1e9, roof / 1e9, roof / 1e9], color="0.15", lw=2)
+    ax.annotate(
+        f"arithmetic: {roof / 1e9:,.0f} GFLOP/s",
+        (high, roof / 1e9),
+        xytext=(-4, 5),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+    )
+    ax.annotate(
+        f"memory: {memory / 1e9:,.0f} GB/s",
+        ((low * bend) ** 0.5, (low * bend) ** 0.5 * memory / 1e9),
+        xytext=(-6, 6),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+    )
+    if whole is not None:
+        ax.axhline(whole / 1e9, color=GREEN, ls="--", lw=1.2)
+        ax.annotate(
+            f"the whole step: {whole / 1e9:,.0f} GFLOP/s, {100 * whole / roof:.0f}% of the limit",
+            (low, whole / 1e9),
+            xytext=(4, -11),
+            textcoords="offset points",
+            fontsize=8,
+            color=GREEN,
+        )
+    shades = dict(zip(dict.fromkeys(p.group for p in points), (BLUE, AMBER, RED, "#a6c"), strict=False))
+    for group, colour in shades.items():
+        chosen = [p for p in points if p.group == group]
+        ax.scatter(
+            [p.intensity for p in chosen],
+            [p.rate / 1e9 for p in chosen],
+            s=[30 + 900 * p.share for p in chosen],
+            color=colour,
+            alpha=0.6,
+            lw=0,
+            label=group,
+        )
+    for point in sorted(points, key=lambda p: -p.share)[:NAMED]:
+        ax.annotate(
+            f"{point.label}  {100 * point.share:.0f}%",
+            (point.intensity, point.rate / 1e9),
+            xytext=(8, -3),
+            textcoords="offset points",
+            fontsize=7,
+            color="0.3",
+        )
+    ax.set(xscale="log", yscale="log", xlim=(low, high))
+    plain_log_ticks(ax.xaxis)
+    plain_log_ticks(ax.yaxis)
+    ax.set(xlabel="FLOPs for each byte read or written", ylabel="GFLOP/s")
+    ax.set_title(title, loc="left")
+    legend = ax.legend(frameon=False, loc="lower right", fontsize=8)
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])
+    return figure

@@ -1,0 +1,325 @@
+"""Our CPU kernels against the same functions in float64, and what they must refuse or leave to PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers import noise_dataset, program
+from hotlap.errors import UserError
+from hotlap.kernels import choice, cpu
+from hotlap.kernels.cpu import library
+from hotlap.kernels.functions import Convolution, PoolNormAct, weight_gradient
+from hotlap.machine import Engine, resolve
+from hotlap.nets import Norm
+from hotlap.nets.layers import BatchNorm, Chain, Conv2d
+from hotlap.numerics import Numerics
+from hotlap.recipes import BUILTIN
+
+MISSING = library()
+needs_kernels = pytest.mark.skipif(isinstance(MISSING, str), reason=f"no CPU kernels: {MISSING}")
+ACTS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "celu": lambda z: F.celu(z, 0.3)}
+BF16 = 2.0**-8  # half the distance of two bfloat16 near 1, twice
+DATA = noise_dataset((3, 16, 16), classes=4, train=70, test=33)
+
+
+def images(*shape: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
+    made = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * scale
+    return made.bfloat16().contiguous(memory_format=torch.channels_last)
+
+
+def off(got: torch.Tensor, wanted: torch.Tensor) -> float:
+    """The largest difference, in units of the largest value."""
+    return ((got.double() - wanted.double()).abs().max() / wanted.double().abs().max()).item()
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("count", "c_in", "c_out", "height", "width", "kernel", "padding"),
+    [
+        (6, 64, 64, 15, 15, 3, 1),
+        (5, 24, 48, 9, 7, 3, 1),  # an odd image out, sides apart
+        (1, 3, 16, 8, 8, 3, 1),
+        (4, 7, 32, 6, 5, 2, 0),  # an even kernel
+        (3, 16, 80, 5, 6, 1, 0),
+        (3, 9, 16, 7, 7, 5, 2),
+        (2, 8, 16, 2, 1, 3, 1),  # smaller than the kernel
+        (40, 16, 256, 3, 3, 3, 1),  # more than one chunk
+    ],
+)
+def test_the_weight_gradient_is_the_convolutions(count, c_in, c_out, height, width, kernel, padding):
+    x = images(count, c_in, height, width)
+    out = (height + 2 * padding - kernel + 1, width + 2 * padding - kernel + 1)
+    grad = images(count, c_out, *out, seed=1)
+    w = torch.zeros(c_out, c_in, kernel, kernel, dtype=torch.float64)
+    wanted = torch.ops.aten.convolution_backward(
+        grad.double(), x.double(), w, None, (1, 1), (padding, padding), (1, 1), False, (0, 0), 1,
+        (False, True, False),
+    )[1]  # fmt: skip
+    got = weight_gradient(x, grad, kernel, padding)
+    assert got.shape == wanted.shape
+    # products of two bfloat16 are exact in float32; only the float32 sums round
+    assert off(got, wanted) < 1e-5 * (count * out[0] * out[1]) ** 0.5
+    assert torch.equal(got, weight_gradient(x, grad, kernel, padding)), "the same sum twice has other bits"
+
+
+@needs_kernels
+def test_a_convolution_is_pytorchs_but_for_the_rounding_of_its_weight_gradient():
+    x = images(6, 24, 9, 9).requires_grad_()
+    weight = torch.randn(32, 24, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_()
+    grad = images(6, 32, 9, 9, seed=2)
+    ours = Convolution.apply(x, weight, 1)
+    theirs = F.conv2d(x, weight.bfloat16(), padding=1)
+    assert torch.equal(ours, theirs)
+    (dx, dw), (dx_t, dw_t) = (torch.autograd.grad(y, (x, weight), grad) for y in (ours, theirs))
+    assert torch.equal(dx, dx_t)
+    assert dw.dtype == torch.float32
+    assert 0 < off(dw, dw_t) < 2 * BF16
+    frozen = torch.autograd.grad(Convolution.apply(x.detach(), weight, 1), weight, grad)[0]
+    assert torch.equal(frozen, dw)
+
+
+def reference(x, weight, bias, pool, splits, strided, act, mean=None, var=None):
+    """Pool, norm and activation in float64, part by part."""
+    x = F.max_pool2d(x, 2) if pool else x
+    parts = [x[s::splits] for s in range(splits)] if strided else x.chunk(splits)
+    done = [F.batch_norm(p, mean, var, weight, bias, mean is None, 0.1, 1e-5) for p in parts]
+    out = torch.stack(done, 1).flatten(0, 1) if strided else torch.cat(done)
+    return ACTS[act](out)
+
+
+@needs_kernels
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize(
+    ("shape", "pool", "splits", "strided"),
+    [
+        ((6, 32, 9, 7), True, 1, True),  # odd sides: a row and a column are pooled by none
+        ((6, 16, 5, 5), False, 1, True),
+        ((8, 48, 8, 8), True, 4, True),
+        ((8, 16, 6, 6), False, 2, False),
+    ],
+)
+def test_pool_norm_and_activation_are_those_of_float64(act, shape, pool, splits, strided):
+    x = images(*shape, scale=2.0).add_(0.5).requires_grad_()
+    c = shape[1]
+    weight, bias = (torch.rand(c) + 0.5).requires_grad_(), torch.randn(c).requires_grad_()
+    mean, var = torch.zeros(c), torch.ones(c)
+    y = PoolNormAct.apply(x, weight, bias, mean, var, pool, True, splits, strided, 0.1, 1e-5, act, 0.3)
+    grad = images(*y.shape, seed=1)
+    wide = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
+    wanted = reference(*wide, pool, splits, strided, act)
+    assert off(y, wanted) < BF16
+    got = torch.autograd.grad(y, (x, weight, bias), grad)
+    exact = torch.autograd.grad(wanted, wide, grad.double())
+    assert off(got[0], exact[0]) < 3 * BF16  # the gradient before the norm is kept in bfloat16 for a moment
+    assert off(got[1], exact[1]) < 1e-5
+    assert off(got[2], exact[2]) < 1e-5
+    # running statistics: the mean over the parts, the variance unbiased
+    parts = F.max_pool2d(wide[0], 2) if pool else wide[0]
+    parts = [parts[s::splits] for s in range(splits)] if strided else parts.chunk(splits)
+    flat = [p.transpose(0, 1).flatten(1) for p in parts]
+    assert off(mean, 0.1 * torch.stack([f.mean(1) for f in flat]).mean(0)) < 1e-6
+    assert off(var, 0.9 + 0.1 * torch.stack([f.var(1) for f in flat]).mean(0)) < 1e-6
+
+
+@needs_kernels
+@pytest.mark.parametrize("pool", [True, False])
+def test_known_statistics_are_used_and_left_alone(pool):
+    x = images(4, 16, 6, 6)
+    weight, bias, mean, var = torch.rand(16) + 0.5, torch.randn(16), torch.randn(16), torch.rand(16) + 0.5
+    held = mean.clone(), var.clone()
+    y = PoolNormAct.apply(x, weight, bias, mean, var, pool, False, 2, True, 0.1, 1e-5, "gelu", 1.0)
+    wide = [t.double() for t in (x, weight, bias, mean, var)]
+    wanted = reference(*wide[:3], pool, 1, True, "gelu", *wide[3:])
+    assert off(y, wanted) < BF16
+    assert torch.equal(mean, held[0])
+    assert torch.equal(var, held[1])
+
+
+@needs_kernels
+def test_of_equal_pixels_the_first_gets_the_gradient_and_no_number_stays_none():
+    x = torch.zeros(2, 16, 4, 4).bfloat16().contiguous(memory_format=torch.channels_last)
+    x[:, :, 1, 1] = 2.0
+    x[1, 0, 0, 2] = float("nan")
+    x = x.requires_grad_()
+    ones, zeros = torch.ones(16), torch.zeros(16)
+
+    def run(x):
+        return PoolNormAct.apply(
+            x, ones, zeros, zeros.clone(), ones.clone(), True, True, 1, True, 0.1, 1e-5, "silu", 1.0
+        )
+
+    y = run(x)
+    assert y[:, 0].isnan().all(), "a channel with what is no number has no mean"
+    assert not y[:, 1:].isnan().any()
+    clean = x.detach().nan_to_num().requires_grad_()
+    dx = torch.autograd.grad(run(clean), clean, images(2, 16, 2, 2))[0]
+    assert (dx[:, :, 1, 1] != 0).all()
+    assert (dx[:, :, 0, 0] == 0).all()
+    assert (dx[:, :, 2, 2] != 0).all()
+    assert (dx[:, :, 3, 3] == 0).all()
+
+
+def unit(*modules: nn.Module) -> Chain:
+    chain = Chain(*modules)
+    for module in chain:
+        if isinstance(module, BatchNorm):
+            module.reset(torch.Generator().manual_seed(0))
+    chain.native = True
+    return chain
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("modules", "calls"),
+    [
+        (lambda: [nn.MaxPool2d(2), BatchNorm(16, Norm()), nn.GELU()], 1),
+        (lambda: [BatchNorm(16, Norm(splits=2)), nn.CELU(0.3)], 1),
+        (lambda: [BatchNorm(16, Norm()), nn.MaxPool2d(2), nn.ReLU()], 0),
+        (lambda: [BatchNorm(16, Norm()), nn.ReLU(), nn.MaxPool2d(2), BatchNorm(16, Norm()), nn.SiLU()], 2),
+        (lambda: [BatchNorm(16, Norm(precision="half")), nn.ReLU()], 0),
+        (lambda: [nn.MaxPool2d(2), BatchNorm(16, Norm())], 0),
+        (lambda: [BatchNorm(16, Norm()), nn.Tanh()], 0),
+    ],
+)
+def test_a_chain_takes_what_fits_and_is_the_same_function(modules, calls, monkeypatch):
+    counted = []
+    run = PoolNormAct.apply
+    monkeypatch.setattr(PoolNormAct, "apply", lambda *a: counted.append(1) or run(*a))
+    x = images(4, 16, 8, 8)
+    ours, plain = unit(*modules()), unit(*modules())
+    plain.native = False
+    y, wanted = ours(x), plain(x)
+    assert len(counted) == calls
+    assert off(y, wanted) < 2 * BF16  # PyTorch rounds between the operations too
+    for a, b in zip(ours.buffers(), plain.buffers(), strict=True):
+        assert off(a, b) < BF16
+
+
+@needs_kernels
+def test_a_chain_leaves_to_pytorch_what_is_watched_or_has_other_numbers(monkeypatch):
+    called = []
+    run = PoolNormAct.apply
+    monkeypatch.setattr(PoolNormAct, "apply", lambda *a: called.append(1) or run(*a))
+    chain = unit(BatchNorm(16, Norm()), nn.GELU())
+    for x in (images(4, 16, 8, 8).float(), images(4, 16, 8, 8).contiguous()):
+        chain(x)
+    unit(BatchNorm(8, Norm()), nn.GELU())(images(4, 8, 8, 8))
+    handle = chain[0].register_forward_hook(lambda *_: None)
+    chain(images(4, 16, 8, 8))
+    handle.remove()
+    chain.eval()
+    chain(images(4, 16, 8, 8))  # a gradient through known statistics is PyTorch's
+    assert not called
+    with torch.no_grad():
+        chain(images(4, 16, 8, 8))
+    assert called
+
+
+def small(name: str, **changes):
+    plan = BUILTIN[name].plan()
+    net = replace(plan.net, widths=tuple(16 for _ in plan.net.widths))
+    return replace(plan, **{"net": net, "batch_size": 16, "epochs": 3.0, **changes})
+
+
+def engine(kernels: str) -> Engine:
+    return Engine(torch.device("cpu"), "bf16", "channels_last", False, "test", kernels)
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", ["muon94", "airbench96", "page/15-ghost-norm", "page/10-resnet9"])
+def test_a_run_is_the_same_run_with_them(name):
+    plain = program(small(name), DATA, engine("none"))
+    ours = program(small(name), DATA, engine("all"))
+    for made in (plain, ours):
+        made.run(0, 4)
+    assert any(m.native for m in ours.model.modules() if isinstance(m, Conv2d))
+    # bfloat16 rounds to three digits and steps follow on each other
+    assert off(ours.losses[:4], plain.losses[:4]) < 0.02
+    assert not torch.equal(ours.losses[:4], plain.losses[:4]), "the kernels were not used"
+    again = program(small(name), DATA, engine("all"))
+    again.run(0, 4)
+    for key, value in ours.state().items():
+        assert torch.equal(value, again.state()[key]), key
+
+
+@needs_kernels
+def test_auto_takes_what_was_measured_faster(tmp_path, monkeypatch):
+    def found(a, b):
+        monkeypatch.setattr(choice, "measured", lambda _: {"weight_gradient": a, "pool_norm_act": b})
+        return choice.choose("auto", True, tmp_path)
+
+    assert found((1.0, 2.0), (1.0, 2.0)) == "all"
+    assert found((1.0, 2.0), (3.0, 2.0)) == "weight_gradient"
+    assert found((3.0, 2.0), (1.0, 2.0)) == "pool_norm_act"
+    assert found((3.0, 2.0), (3.0, 2.0)) == "none"
+    assert choice.choose("auto", False, tmp_path) == "none"
+    assert choice.choose("all", True, tmp_path) == "all"
+    assert choice.choose("none", False, tmp_path) == "none"
+    with pytest.raises(UserError, match=r"numerics\.kernels = 'all': they run on a CPU, in bf16"):
+        choice.choose("all", False, tmp_path)
+
+
+@needs_kernels
+def test_what_was_measured_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(choice, "milliseconds", lambda run: (run(), 2.0)[1])
+    assert choice.measured(tmp_path) == {"weight_gradient": (2.0, 2.0), "pool_norm_act": (2.0, 2.0)}
+    monkeypatch.setattr(choice, "milliseconds", lambda run: 1.0)
+    assert choice.measured(tmp_path)["weight_gradient"] == (2.0, 2.0)
+    assert choice.measured(tmp_path, again=True)["weight_gradient"] == (1.0, 1.0)
+    (kept,) = tmp_path.glob("kernels-*.json")
+    kept.write_text("{")
+    assert choice.measured(tmp_path)["weight_gradient"] == (1.0, 1.0)
+
+
+def test_other_arithmetic_has_none():
+    cpu_device = torch.device("cpu")
+    for numerics in (Numerics("fp32", "channels_last"), Numerics("bf16", "contiguous")):
+        assert resolve(numerics, cpu_device).kernels == "none"
+    with pytest.raises(UserError, match=r"numerics\.kernels"):
+        resolve(Numerics("fp32", "channels_last", kernels="all"), cpu_device)
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """`library` as it comes to a machine for the first time."""
+    monkeypatch.setenv("HOTLAP_CACHE", str(tmp_path))
+    monkeypatch.setattr(cpu, "cpu_features", lambda: ["avx512_bf16"])
+    return library.__wrapped__, tmp_path
+
+
+def test_a_machine_without_a_compiler_or_the_instructions_says_so(fresh, monkeypatch):
+    build, _ = fresh
+    monkeypatch.setattr(cpu.shutil, "which", lambda _: None)
+    assert build() == "no C++ compiler; one called c++ or g++ builds them"
+    monkeypatch.setattr(cpu, "cpu_features", lambda: ["avx2"])
+    assert build() == "this processor has no avx512_bf16"
+
+
+def test_a_source_that_does_not_compile_leaves_nothing_behind(fresh, monkeypatch, tmp_path):
+    build, cache = fresh
+    broken = tmp_path / "cpu.cpp"
+    broken.write_text("this is not C++\n")
+    monkeypatch.setattr(cpu, "SOURCE", broken)
+    said = build()
+    assert isinstance(said, str)
+    assert "failed: " in said or "no C++ compiler" in said
+    assert not list(cache.glob("kernels/*"))
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(fresh, monkeypatch):
+    build, cache = fresh
+    (cache / "kernels").write_text("in the way")
+    if any(cpu.shutil.which(c) for c in cpu.COMPILERS):
+        assert str(build()).startswith("cannot be built: ")
+
+
+def test_without_kernels_everything_runs_as_before(monkeypatch):
+    monkeypatch.setattr(choice, "library", lambda: "none here")
+    assert choice.choose("auto", True) == "none"
+    with pytest.raises(UserError, match=r"numerics\.kernels = 'all': none here"):
+        choice.choose("all", True)
