@@ -323,3 +323,19 @@ def test_without_kernels_everything_runs_as_before(monkeypatch):
     assert choice.choose("auto", True) == "none"
     with pytest.raises(UserError, match=r"numerics\.kernels = 'all': none here"):
         choice.choose("all", True)
+
+
+@needs_kernels
+@pytest.mark.parametrize(("kernels", "calls"), [("all", 4), ("pool_norm_act", 0)])
+def test_a_profile_times_the_weight_gradient_that_the_steps_use(kernels, calls, monkeypatch):
+    from hotlap.inspect import roofline
+
+    called = []
+    run = weight_gradient
+    monkeypatch.setattr(roofline, "weight_gradient", lambda *a: called.append(1) or run(*a))
+    whole = ((4, 8, 6, 6), (16, 8, 3, 3), (1, 1), (1, 1), (4, 16, 6, 6))
+    roofline.time_convolution(roofline.Convolution("", "weight gradient", *whole), engine(kernels))
+    assert len(called) == calls
+    odd = ((4, 8, 6, 6), (16, 8, 3, 3), (2, 2), (1, 1), (4, 16, 3, 3))
+    roofline.time_convolution(roofline.Convolution("", "weight gradient", *odd), engine(kernels))
+    assert len(called) == calls

@@ -104,6 +104,8 @@ def explain(topic: Topic, args: argparse.Namespace, out: Output) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     device = machine.pick_device(args.device)
+    if device.type == "cpu":
+        machine.tune_allocator()
     name, why = source(args)
     out.say(f"{topic.name}: {topic.title}")
     out.say(topic.question)

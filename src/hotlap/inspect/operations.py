@@ -66,7 +66,7 @@ class StepProfile:
             parts are those of the net's body, the head, `data`, `optimizer` and `loss and rest`.
         step_ms: wall time of a step while the profiler looked on; on a CPU, what is over and above the sum of
             `kinds` is Python and the profiler itself.
-        unwatched_ms: wall time of a step without the profiler.
+        unwatched_ms: wall time of a step without the profiler, the better of two rounds.
         images: images a step.
         launches: operations a step that call no other; on CUDA, kernels and copies.
         wait_ms: of a step, spent waiting for batches from the host.
@@ -131,7 +131,7 @@ def profile_steps(program: Program, start: int, stop: int) -> StepProfile:
     parts = {part: dict(spent[part]) for part in order if part in spent}
     launches = sum(_is_launch(event, device) for event in events) / steps
     return StepProfile(
-        parts, watched, (before + after) / 2, program.plan.batch_size, launches=launches, wait_ms=wait_ms
+        parts, watched, min(before, after), program.plan.batch_size, launches=launches, wait_ms=wait_ms
     )
 
 

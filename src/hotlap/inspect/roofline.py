@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hotlap.kernels.choice import used
+from hotlap.kernels.functions import takes_convolution, weight_gradient
 from hotlap.machine import Engine
 from hotlap.nets.layers import Network
 
@@ -159,7 +161,10 @@ def convolutions(
 
 
 def time_convolution(convolution: Convolution, engine: Engine, rounds: int = 3) -> TimedConvolution:
-    """How long a convolution takes by itself, on random numbers: the median of some rounds after a first."""
+    """How long a convolution takes by itself, on random numbers: the median of some rounds after a first.
+
+    A weight gradient is computed as the engine's training steps compute it.
+    """
     c, gen = convolution, torch.Generator().manual_seed(0)
 
     def filled(shape: tuple[int, ...]) -> Tensor:
@@ -171,6 +176,11 @@ def time_convolution(convolution: Convolution, engine: Engine, rounds: int = 3) 
 
         def run() -> object:
             return F.conv2d(x, w, stride=c.stride, padding=c.padding)
+    elif c.direction == "weight gradient" and used(engine.kernels, "weight_gradient") and takes(c, x, w):
+        grad = filled(c.out)
+
+        def run() -> object:
+            return weight_gradient(x, grad, c.weight[-1], c.padding[0])
     else:
         grad, mask = filled(c.out), [d == c.direction for d in PASSES[1:]] + [False]
 
@@ -182,6 +192,11 @@ def time_convolution(convolution: Convolution, engine: Engine, rounds: int = 3) 
     with torch.no_grad():
         seconds = [_seconds(run, engine.device) for _ in range(rounds + 1)]
     return TimedConvolution(c, statistics.median(seconds[1:]))
+
+
+def takes(c: Convolution, x: Tensor, weight: Tensor) -> bool:
+    """Whether our own kernel takes the weight gradient of a convolution."""
+    return len({*c.stride}) == len({*c.padding}) == 1 and takes_convolution(x, weight, c.stride[0])
 
 
 def convolution_peak(engine: Engine, flop: float | None = None) -> float:

@@ -144,7 +144,8 @@ def draw(found: RunProfile) -> dict[str, Figure]:
 CAPTIONS = {
     "process-times": "Milliseconds of a step of each kind, as the clock has them, split as the profiler saw.",
     "parts": "Seconds of all steps by part of the net, forward and backward together.",
-    "roofline": "Each convolution timed by itself; the larger the dot, the more of the convolutions' time.",
+    "roofline": "Each convolution timed by itself; the larger the dot, the more of the convolutions' time."
+    " Products with padding count, whether a kernel skips them or not: the smallest images can lie above it.",
 }
 
 

@@ -132,16 +132,15 @@ def roofline(
     ax.annotate(
         f"memory: {memory / 1e9:,.0f} GB/s",
         ((low * bend) ** 0.5, (low * bend) ** 0.5 * memory / 1e9),
-        xytext=(-6, 6),
+        xytext=(10, -6),
         textcoords="offset points",
-        ha="right",
         fontsize=8,
     )
     if whole is not None:
         ax.axhline(whole / 1e9, color=GREEN, ls="--", lw=1.2)
         ax.annotate(
             f"the whole step: {whole / 1e9:,.0f} GFLOP/s, {100 * whole / roof:.0f}% of the limit",
-            (low, whole / 1e9),
+            (bend, whole / 1e9),
             xytext=(4, -11),
             textcoords="offset points",
             fontsize=8,
