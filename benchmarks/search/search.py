@@ -80,6 +80,10 @@ def run_all(recipes: list[Recipe], folder: Path, seeds: int, held: int, minutes:
             if old and old["recipe"] != recipe.text():
                 raise UserError(f"{folder}: {recipe.name!r} was another try there; name it anew")
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "runs.jsonl"
+    if path.exists() and not path.read_text(encoding="utf-8").endswith("\n"):
+        with path.open("a", encoding="utf-8") as f:
+            f.write("\n")  # a kill cut the last line off: the next one stands apart from it
     for seed in range(seeds):
         for recipe in recipes:
             if (recipe.name, seed) in done:
@@ -110,7 +114,7 @@ def run_all(recipes: list[Recipe], folder: Path, seeds: int, held: int, minutes:
                 run["diverged"] = str(error)
             run |= {"train_s": clock.seconds["train"], "eval_s": clock.seconds["eval"]}
             run |= {"machine": machine.machine_facts(), "recipe": recipe.text()}
-            with (folder / "runs.jsonl").open("a", encoding="utf-8") as f:
+            with path.open("a", encoding="utf-8") as f:
                 f.write(json.dumps(run) + "\n")
             reached = "diverged" if run["accuracy"] is None else f"{run['accuracy']:.2f}%"
             print(

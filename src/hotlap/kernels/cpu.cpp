@@ -127,7 +127,8 @@ extern "C" void weight_gradient(const bf16* x, const bf16* g, float* dw, int ima
                     const size_t block = (size_t(o / OUT) * in_blocks + i / IN) * taps + t;
                     const size_t at = (block * IN + i % IN) * OUT + o % OUT;
                     float total = 0;
-                    for (const auto& part : parts) total += part[at];
+                    for (const auto& part : parts)
+                        if (!part.empty()) total += part[at];  // fewer threads may come than were asked for
                     dw[(size_t(o) * taps + t) * c_in + i] = total;
                 }
     }
