@@ -75,3 +75,18 @@ def test_events_and_wall_clock_agree():
     with clock.measure("eval"):
         assert 0 <= evaluate(made).accuracy <= 100
     assert clock.drift < 0.05 * clock.seconds["train"] + 0.005
+
+
+def test_a_profile_counts_kernels_and_the_gaps_between_replays():
+    from hotlap.measure.profile import OUTSIDE, profile_run
+
+    made = Program(plan_of("muon94"), DATA, resolve(Numerics(), CUDA))
+    made.upload()
+    found = profile_run(made, "muon94", 0.5)
+    assert sum(found.kinds.values()) == pytest.approx(found.train_s)
+    assert found.kinds["convolution forward"] > 0
+    assert found.kinds[OUTSIDE] >= 0
+    for part in ("group1", "group2", "group3"):
+        assert found.parts[part]["convolution backward"] > 0, f"{part}: its backward kernels are not found"
+    assert all(s.profile.launches > 50 for s in found.stretches)
+    assert 0 < found.reach < 1
