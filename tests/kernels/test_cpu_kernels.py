@@ -127,6 +127,20 @@ def test_pool_norm_and_activation_are_those_of_float64(act, shape, pool, splits,
 
 
 @needs_kernels
+def test_a_second_derivative_is_refused_and_not_taken_for_zero():
+    x, weight = images(2, 16, 6, 6).requires_grad_(), torch.randn(16, 16, 3, 3).requires_grad_()
+    ones, zeros = torch.ones(16), torch.zeros(16)
+    y = Convolution.apply(x, weight, 1)
+    z = PoolNormAct.apply(
+        y, ones, zeros, zeros.clone(), ones.clone(), True, True, 1, True, 0.1, 1e-5, "gelu", 1.0
+    )
+    for out in (y, z):
+        (first,) = torch.autograd.grad(out.float().square().sum(), x, create_graph=True, retain_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            first.float().sum().backward(retain_graph=True)
+
+
+@needs_kernels
 @pytest.mark.parametrize("pool", [True, False])
 def test_known_statistics_are_used_and_left_alone(pool):
     x = images(4, 16, 6, 6)

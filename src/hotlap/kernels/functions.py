@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from hotlap.kernels.cpu import library
 
@@ -76,6 +77,7 @@ class Convolution(torch.autograd.Function):
         return F.conv2d(x, w, padding=padding)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, w = ctx.saved_tensors
         padding, kernel = ctx.padding, w.shape[-1]
@@ -152,6 +154,7 @@ class PoolNormAct(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if not ctx.training:
             raise NotImplementedError("no gradient through a norm with known statistics")
