@@ -116,8 +116,8 @@ def test_pool_norm_and_activation_are_those_of_float64(act, shape, pool, splits,
     got = torch.autograd.grad(y, (x, weight, bias), grad)
     exact = torch.autograd.grad(wanted, wide, grad.double())
     assert off(got[0], exact[0]) < 3 * BF16  # the gradient before the norm is kept in bfloat16 for a moment
-    assert off(got[1], exact[1]) < 1e-5
-    assert off(got[2], exact[2]) < 1e-5
+    assert off(got[1], exact[1]) < 2e-6  # float32 in an image, float64 over images
+    assert off(got[2], exact[2]) < 2e-6
     # running statistics: the mean over the parts, the variance unbiased
     parts = F.max_pool2d(wide[0], 2) if pool else wide[0]
     parts = [parts[s::splits] for s in range(splits)] if strided else parts.chunk(splits)
