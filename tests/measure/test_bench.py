@@ -107,11 +107,14 @@ def test_a_program_that_runs_again_is_as_good_as_new(tmp_path):
     learns = tiny(epochs=3.0)
     first, second = Bench([learns], tmp_path / "a", data=DATA).go(2, silent)
     made = program(learns.plan(), data.load(DATA), FP32)
+    losses = []
     for seed, run in ((1, second), (0, first)):
         for _ in train(made, Clock(FP32.device), seed):
             pass
+        assert run.seed == seed
         assert evaluate(made).accuracy == run.accuracy
-    assert first.accuracy != second.accuracy
+        losses.append(made.losses.clone())
+    assert not losses[0].equal(losses[1]), "both seeds are the same run"
 
 
 def test_what_is_done_is_kept_and_more_rounds_go_on(tmp_path, monkeypatch):
