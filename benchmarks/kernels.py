@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 import time
+from functools import partial
 
 
 def main() -> int:
@@ -28,9 +29,8 @@ def main() -> int:
     import torch
 
     from hotlap import data, machine
-    from hotlap.inspect.roofline import convolutions
+    from hotlap.inspect.roofline import Convolution, convolutions, time_convolution
     from hotlap.kernels.cpu import library
-    from hotlap.kernels.functions import weight_gradient
     from hotlap.machine import Engine
     from hotlap.nets.layers import Chain, together
     from hotlap.recipes import find
@@ -42,38 +42,36 @@ def main() -> int:
     recipe = find(args.recipe)
     plan, spec = recipe.plan(), data.load(recipe.data).spec
 
+    def seconds_alone(c: Convolution, engine: Engine) -> float:
+        return time_convolution(c, engine, rounds=1).seconds
+
+    def seconds_there_and_back(unit: Chain, x: torch.Tensor, weights: list, grad: torch.Tensor) -> float:
+        start = time.perf_counter()
+        torch.autograd.grad(unit(x), [x, *weights], grad)
+        return time.perf_counter() - start
+
     def images(*shape: int) -> torch.Tensor:
         return torch.randn(shape).bfloat16().contiguous(memory_format=torch.channels_last)
 
-    def median_ms(*sides) -> list[float]:
-        times = [[] for _ in sides]
+    def in_turn(ours, theirs) -> list[float]:
+        """Median milliseconds of each side, which return their seconds; the first round is left out."""
+        times = [[], []]
         for i in range(args.rounds + 1):
-            for at, side in list(enumerate(sides))[:: 1 if i % 2 else -1]:
-                start = time.perf_counter()
-                side()
-                times[at].append(1e3 * (time.perf_counter() - start))
+            for at, side in list(enumerate((ours, theirs)))[:: 1 if i % 2 else -1]:
+                times[at].append(1e3 * side())
         return [statistics.median(t[1:]) for t in times]
 
+    engines = [Engine(torch.device("cpu"), "bf16", "channels_last", False, "", k) for k in ("all", "none")]
     rows = []
     on_meta = plan.net.build(spec).to("meta")
     every = frozenset(on_meta.roles())
     for c in convolutions(on_meta, spec.shape, args.batch, every, torch.bfloat16):
-        if c.direction != "weight gradient" or c.stride != (1, 1) or c.weight[0] % 16:
+        if c.direction != "weight gradient":
             continue
-        x, grad, w = images(*c.x), images(*c.out), images(*c.weight)
-        padding = c.padding
-
-        def theirs(x=x, grad=grad, w=w, padding=padding):
-            return torch.ops.aten.convolution_backward(
-                grad, x, w, None, (1, 1), padding, (1, 1), False, (0, 0), 1, (False, True, False)
-            )
-
-        ours = lambda x=x, grad=grad, c=c: weight_gradient(x, grad, c.weight[-1], c.padding[0])  # noqa: E731
-        a, b = median_ms(ours, theirs)
+        a, b = in_turn(*(partial(seconds_alone, c, engine) for engine in engines))
         rows.append({"what": f"weight gradient {c.title}", "ms": a, "pytorch_ms": b, "flops": c.flops})
 
-    engine = Engine(torch.device("cpu"), "bf16", "channels_last", False, "", "all")
-    model = plan.net.build(spec).to(memory_format=engine.format)
+    model = plan.net.build(spec).to(memory_format=torch.channels_last)
     model.reset(torch.Generator().manual_seed(0))
     model.train()
     seen = []
@@ -98,12 +96,8 @@ def main() -> int:
                     unit.native = native
                     weights = [p for p in unit.parameters() if p.requires_grad]
                     grad = torch.ones_like(unit(x))
-                    both.append(
-                        lambda unit=unit, x=x, weights=weights, grad=grad: torch.autograd.grad(
-                            unit(x), [x, *weights], grad
-                        )
-                    )
-                a, b = median_ms(*both)
+                    both.append(partial(seconds_there_and_back, unit, x, weights, grad))
+                a, b = in_turn(*both)
                 what = ", ".join(type(m).__name__ for m in rest[:count])
                 rows.append(
                     {"what": f"{what} of {list(x.shape[1:])}", "ms": a, "pytorch_ms": b, "flops": None}

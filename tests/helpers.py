@@ -10,6 +10,13 @@ from hotlap.machine import Engine
 from hotlap.plan import Plan
 from hotlap.program import Program
 
+TINY_SETTINGS = {  # a recipe as small as it gets, in arithmetic that no machine has to measure
+    "batch_size": 50,
+    "net.widths": [8, 8, 8],
+    "numerics.precision": "fp32",
+    "numerics.memory_format": "channels_last",
+    "numerics.compile": "off",
+}
 FP64 = Engine(torch.device("cpu"), "fp64", "contiguous", False, "test")
 FP32 = Engine(torch.device("cpu"), "fp32", "channels_last", False, "test")
 BF16 = Engine(torch.device("cpu"), "bf16", "channels_last", False, "test")

@@ -4,7 +4,7 @@
 |---|---|
 | `cold` | process start (from Python: the call) to the first step, less `load` and `compile` |
 | `load` | reading the data set from disk and moving it to the device |
-| `compile` | compile, capture and warm-up, on dummy data |
+| `compile` | measuring and building what a machine lacks yet; compile, capture and warm-up, on dummy data |
 | `train` | from uint8 data on the device to the final weights |
 | `eval` | the final evaluation with its views |
 | `watch` | evaluations, checkpoints and logs between epochs, which no claim counts |
@@ -69,8 +69,7 @@ class Clock:
                 self.drift = max(self.drift, abs(elapsed - events[0].elapsed_time(events[1]) / 1e3))
 
     def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        wait_for(self.device)
 
     def _events(self) -> list[torch.cuda.Event] | None:
         if self.device.type != "cuda":
@@ -81,6 +80,12 @@ class Clock:
         """All intervals in seconds, `cold` first, and `train_and_eval`, airbench's clock."""
         both = self.seconds["train"] + self.seconds["eval"]
         return {"cold": self.cold or 0.0, **self.seconds, "train_and_eval": both}
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def process_age() -> float:

@@ -44,6 +44,11 @@ def user_cache(cache_dir: Path | None = None) -> Path:
         raise UserError("no home folder to keep the cache in; set HOTLAP_CACHE to a folder") from err
 
 
+def slug(name: str) -> str:
+    """The name as part of a file's: what is no letter, digit, `-`, `_` or `.` becomes a dash."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+
+
 def why(err: BaseException) -> str:
     """An exception's reason as one line, without the path that `str(OSError)` repeats."""
     text = (err.strerror if isinstance(err, OSError) else None) or str(err) or type(err).__name__

@@ -55,6 +55,18 @@ class Engine:
     kernels: Kernels = "none"
 
     @property
+    def arithmetic(self) -> str:
+        """Such as `bf16, channels-last`."""
+        return f"{self.precision}, {self.memory_format.replace('_', '-')}"
+
+    @property
+    def in_words(self) -> str:
+        """The arithmetic, and how else the steps run."""
+        compiled = ", compiled" if self.compile else ""
+        kernels = "" if self.kernels == "none" else f", own kernels ({self.kernels.replace('_', ' ')})"
+        return self.arithmetic + compiled + kernels
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of activations."""
         return DTYPES[self.precision]

@@ -23,7 +23,7 @@ from hotlap.checkpoint import MODEL, STATE, load_state, save_model, save_state
 from hotlap.clock import Clock
 from hotlap.errors import UserError
 from hotlap.evaluate import evaluate
-from hotlap.files import RUN_MEND, write_atomic, write_error
+from hotlap.files import RUN_MEND, slug, write_atomic, write_error
 from hotlap.loop import diverged, train
 from hotlap.nets.layers import Network
 from hotlap.numerics import Numerics
@@ -158,7 +158,9 @@ class Run:
         clock = Clock(device, age_s)
         with clock.measure("load"):
             dataset = datasets.load(self.data, data_dir=self.data_dir, notify=reporter.note)
-        program = Program(plan, dataset, machine.resolve(self.numerics or plan.numerics, device))
+        with clock.measure("compile"):  # the first time on a machine, hotlap's own kernels are built here
+            engine = machine.resolve(self.numerics or plan.numerics, device)
+        program = Program(plan, dataset, engine)
         with clock.measure("compile"):
             program.compile()
         with clock.measure("load"):
@@ -331,7 +333,7 @@ def reopen(folder: Path) -> Run:
 def default_folder(recipe: str, data: str, seed: int) -> Path:
     """`runs/RECIPE-DATA-sSEED-TIME`, not there yet."""
     name = f"{recipe}-{data}-s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    base = Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+    base = Path("runs") / slug(name)
     folder, n = base, 1
     while folder.exists():
         n += 1

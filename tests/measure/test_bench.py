@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from helpers import FP32, program
+from helpers import FP32, TINY_SETTINGS, program
 from hotlap import data
 from hotlap.clock import Clock
 from hotlap.errors import UserError
@@ -31,14 +31,7 @@ from hotlap.report.plots import svg_text
 
 DATA = "patterns:200,50"
 PEAK = 1e12
-SETTINGS = {
-    "batch_size": 50,
-    "epochs": 1.0,
-    "net.widths": [8, 8, 8],
-    "numerics.precision": "fp32",
-    "numerics.memory_format": "channels_last",
-    "numerics.compile": "off",
-}
+SETTINGS = {**TINY_SETTINGS, "epochs": 1.0}
 
 
 @pytest.fixture(autouse=True)
@@ -392,9 +385,9 @@ def test_the_words_of_a_claim():
 
 def test_the_arithmetic_in_words():
     engine = replace(FP32, kernels="weight_gradient", compile=True)
-    assert module.arithmetic(engine) == "fp32, channels-last"
-    assert module.in_words(engine) == "fp32, channels-last, compiled, own kernels (weight gradient)"
-    assert module.in_words(FP32) == "fp32, channels-last"
+    assert engine.arithmetic == "fp32, channels-last"
+    assert engine.in_words == "fp32, channels-last, compiled, own kernels (weight gradient)"
+    assert FP32.in_words == "fp32, channels-last"
 
 
 def test_numbers_as_people_read_them():

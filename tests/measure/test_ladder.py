@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from helpers import TINY_SETTINGS
 from hotlap.errors import UserError
 from hotlap.measure import ladder as module
 from hotlap.measure.ladder import Ladder, Rung, Trained, compare, within_budget
@@ -31,14 +32,7 @@ def rung(name: str, seconds: float) -> Rung:
 
 
 def tiny(name: str = "demo"):
-    settings = {
-        "batch_size": 50,
-        "epochs": 2.0,
-        "net.widths": [8, 8, 8],
-        "numerics.precision": "fp32",
-        "numerics.memory_format": "channels_last",
-        "numerics.compile": "off",
-    }
+    settings = {**TINY_SETTINGS, "epochs": 2.0}
     return BUILTIN[name].then(name, *(Set(k, v) for k, v in settings.items()))
 
 

@@ -135,7 +135,8 @@ def test_peaks_are_rates_of_known_work(monkeypatch):
     monkeypatch.setattr(roofline, "_seconds", lambda run, device: 0.25)
     assert roofline.product_rate(FP32, side=64) == 2 * 64**3 / 0.25
     assert roofline.memory_rate(FP32, numbers=1024) == 3 * 1024 * 4 / 0.25
-    assert roofline.convolution_peak(FP32, flop=1e6) > 0
+    largest = 2 * 9 * 512**2 * 8**2  # of one image; too little is asked for to take more
+    assert roofline.convolution_peak(FP32, flop=1.0) == largest / 0.25
 
 
 def clocked(made, step_s=0.5, begin_s=3.0):
@@ -186,7 +187,7 @@ def test_tables_hold_every_second_and_every_convolution():
     names = labels(found)
     assert len(set(names)) == len(names)
     head, *rows = seconds_table(found)
-    assert [r[0] for r in rows[: len(KINDS)]] == list(KINDS)
+    assert [r[0] for r in rows if r[0] in KINDS] == [k for k in KINDS if found.kinds[k]]
     assert rows[-2][0] == "training"
     run = head.index("run, s")
     shown = sum(float(r[run].replace(",", "")) for r in rows[:-2])

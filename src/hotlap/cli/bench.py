@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotlap.cli.main import DONE, common, settings_of
+from hotlap.cli.main import DONE, check_threads, common
 from hotlap.cli.output import Output
+from hotlap.cli.train import set_in_all
 from hotlap.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check(args)
     named = [named_command(word) for word in args.peer]
-    recipes = choose(args)
+    from hotlap.recipes import find
+
+    recipes = set_in_all([find(word) for word in args.recipes], args.set)
     out = Output(args.json)
     from hotlap.clock import process_age  # everything from here on imports torch
 
@@ -115,8 +118,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--runs {args.runs}: give 1 or more")
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: give 0 or more")
-    if args.threads is not None and args.threads < 1:
-        raise UserError(f"--threads {args.threads}: give 1 or more")
+    check_threads(args)
     for option in ("peer_seconds", "peer_accuracy"):
         if getattr(args, option) is not None and not args.peer:
             raise UserError(f"--{option.replace('_', '-')}: reads what a peer prints; give --peer too")
@@ -128,23 +130,6 @@ def named_command(word: str) -> tuple[str, str]:
     if not (name and equals and command):
         raise UserError(f"--peer {word!r}: give it as NAME='command'")
     return name, command
-
-
-def choose(args: argparse.Namespace) -> list[Recipe]:
-    """The recipes with the settings given for all.
-
-    Raises:
-        UserError: a word that names none, or a wrong setting.
-    """
-    from hotlap.recipe import Set
-    from hotlap.recipes import find
-
-    settings = [Set(k, v) for k, v in settings_of(args.set).items()]
-    made = [find(word) for word in args.recipes]
-    made = [r.then(r.name, *settings) for r in made] if settings else made
-    for recipe in made:
-        recipe.plan()  # what is wrong in it is said now
-    return made
 
 
 def resume_line(words: list[str], folder: Path) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from hotlap.cli.main import DONE, common
+from hotlap.cli.main import DONE, check_threads, common
 from hotlap.cli.output import Output
-from hotlap.errors import UserError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from hotlap import data
 
-    if args.threads is not None and args.threads < 1:
-        raise UserError(f"--threads {args.threads}: give 1 or more")
+    check_threads(args)
     out = Output(args.json)
     sources = data.available()
 
@@ -58,15 +56,11 @@ def run(args: argparse.Namespace) -> int:
         for name, (ours, theirs) in kernels.items():
             lines.append((choice.WORDS[name], f"{ours:.1f}", f"{theirs:.1f}", f"{theirs / ours:.2f}x"))
         out.columns(lines, indent="  ")
-    compiled = "on" if engine.compile else "off"
     out.say("\nwill be used")
     out.columns(
         [
             ("device", str(engine.device)),
-            (
-                "arithmetic",
-                f"{engine.precision}, {engine.memory_format.replace('_', '-')}, compile {compiled}",
-            ),
+            ("arithmetic", f"{engine.arithmetic}, compile {'on' if engine.compile else 'off'}"),
             ("why", engine.why),
             (
                 "kernels",

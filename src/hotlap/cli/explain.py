@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotlap.cli.main import DONE, common
+from hotlap.cli.main import DONE, check_threads, common
 from hotlap.cli.output import Output
 from hotlap.errors import UserError
 
@@ -64,8 +64,7 @@ def check(args: argparse.Namespace, topic: Topic) -> None:
         raise UserError(f"--seed {args.seed}: give 0 or more")
     if args.seeds < 1:
         raise UserError(f"--seeds {args.seeds}: give 1 or more")
-    if args.threads is not None and args.threads < 1:
-        raise UserError(f"--threads {args.threads}: give 1 or more")
+    check_threads(args)
     if args.recipe and not topic.takes_recipes:
         raise UserError(f"explain {topic.name}: takes no --recipe; leave it out")
     if args.recipe:

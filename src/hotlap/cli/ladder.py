@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotlap.cli.main import DONE, common, settings_of
+from hotlap.cli.main import DONE, check_threads, common
 from hotlap.cli.output import Output
+from hotlap.cli.train import set_in_all
 from hotlap.errors import UserError
 
 if TYPE_CHECKING:
@@ -92,8 +93,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--budget {args.budget:g}: give 0 or more minutes")
     if not 0 < args.seconds < float("inf"):
         raise UserError(f"--seconds {args.seconds:g}: give a number of seconds above 0")
-    if args.threads is not None and args.threads < 1:
-        raise UserError(f"--threads {args.threads}: give 1 or more")
+    check_threads(args)
     if args.full and args.budget:
         raise UserError("--full trains every rung; leave out --budget")
 
@@ -104,7 +104,6 @@ def choose(args: argparse.Namespace, out: Output) -> list[Recipe]:
     Raises:
         UserError: a word that names none, or a wrong setting.
     """
-    from hotlap.recipe import Set
     from hotlap.recipes import BUILTIN, find
     from hotlap.recipes.published import AFTER, PAGE
 
@@ -123,11 +122,7 @@ def choose(args: argparse.Namespace, out: Output) -> list[Recipe]:
         found |= {r.name: r for r in hits}
     if not found:
         raise UserError("no rung is left; `hotlap data list` says what data is here, --data takes other data")
-    settings = [Set(k, v) for k, v in settings_of(args.set).items()]
-    made = [r.then(r.name, *settings) for r in found.values()] if settings else list(found.values())
-    for recipe in made:
-        recipe.plan()  # what is wrong in it is said now
-    return made
+    return set_in_all(list(found.values()), args.set)
 
 
 def has_data(recipe: Recipe, data_dir: Path | None, out: Output) -> bool:

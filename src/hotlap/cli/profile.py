@@ -6,10 +6,11 @@ import argparse
 import time
 from pathlib import Path
 
-from hotlap.cli.main import DONE, common
+from hotlap.cli.main import DONE, check_threads, common
 from hotlap.cli.output import Output
 from hotlap.cli.train import changes, compose
 from hotlap.errors import UserError
+from hotlap.files import slug
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not 0 < args.seconds < float("inf"):
         raise UserError(f"--seconds {args.seconds:g}: give a number of seconds above 0")
-    if args.threads is not None and args.threads < 1:
-        raise UserError(f"--threads {args.threads}: give 1 or more")
+    check_threads(args)
     recipe = compose(args)
     import torch
 
@@ -38,8 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from hotlap.program import Program
 
     out, plan = Output(args.json), recipe.plan()
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in recipe.name)
-    folder = args.out or Path("runs") / f"profile-{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = args.out or Path("runs") / f"profile-{slug(recipe.name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is there already; choose another --out")
     device = machine.pick_device(args.device)

@@ -90,6 +90,4 @@ def format_row(row: dict[str, Any]) -> str:
 
 
 def describe_engine(engine: Engine) -> str:
-    compiled = ", compiled" if engine.compile else ""
-    layout = engine.memory_format.replace("_", "-")
-    return f"on {engine.device} in {engine.precision}, {layout}{compiled} ({engine.why})"
+    return f"on {engine.device} in {engine.in_words} ({engine.why})"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotlap.cli.main import DONE, MISSED, common, settings_of
+from hotlap.cli.main import DONE, MISSED, check_threads, common, settings_of
 from hotlap.cli.output import Output, describe_views
 from hotlap.errors import UserError
 
@@ -103,8 +103,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--seed {args.seed}: give 0 or more")
     if args.target is not None and not 0 < args.target <= 100:
         raise UserError(f"--target {args.target:g}: give a percentage above 0, up to 100")
-    if args.threads is not None and args.threads < 1:
-        raise UserError(f"--threads {args.threads}: give 1 or more")
+    check_threads(args)
     if args.eval_every is not None and args.eval_every < 0:
         raise UserError(f"--eval-every {args.eval_every}: give 0 or more epochs")
     if not args.checkpoint_every >= 0:
@@ -119,6 +118,21 @@ def check(args: argparse.Namespace) -> None:
         if changed:
             word = changed[0].rstrip("_").replace("_", "-")
             raise UserError(f"--resume goes on with the run's own recipe and data; leave out --{word}")
+
+
+def set_in_all(recipes: list[Recipe], words: list[str]) -> list[Recipe]:
+    """The recipes with the `--set` of the command line in each.
+
+    Raises:
+        UserError: a wrong setting, or a recipe that comes to no plan.
+    """
+    from hotlap.recipe import Set
+
+    settings = [Set(k, v) for k, v in settings_of(words).items()]
+    made = [r.then(r.name, *settings) for r in recipes] if settings else recipes
+    for recipe in made:
+        recipe.plan()  # what is wrong in it is said now
+    return made
 
 
 def trick_of(word: str) -> Trick:

@@ -21,6 +21,7 @@ from torch._C._autograd import DeviceType
 from torch.autograd.profiler import profile, record_function
 from torch.autograd.profiler_util import FunctionEvent
 
+from hotlap.clock import wait_for
 from hotlap.program import Program
 
 KINDS = (
@@ -106,10 +107,10 @@ def profile_steps(program: Program, start: int, stop: int) -> StepProfile:
     device, steps = program.engine.device, stop - start
 
     def run() -> float:
-        _wait(device)
+        wait_for(device)
         since = time.perf_counter()
         program.run(start, stop)
-        _wait(device)
+        wait_for(device)
         return 1e3 * (time.perf_counter() - since) / steps
 
     run()
@@ -227,8 +228,3 @@ def _is_launch(event: FunctionEvent, device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(event.device_type != DeviceType.CPU)
     return event.name.startswith("aten::") and not event.cpu_children
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

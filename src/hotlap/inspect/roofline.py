@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hotlap.clock import wait_for
 from hotlap.kernels.choice import used
 from hotlap.kernels.functions import takes_convolution, weight_gradient
 from hotlap.machine import Engine
@@ -237,13 +238,8 @@ def measure_peaks(engine: Engine) -> Peaks:
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
+    wait_for(device)
     start = time.perf_counter()
     run()
-    _wait(device)
+    wait_for(device)
     return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

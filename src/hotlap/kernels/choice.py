@@ -18,7 +18,6 @@ from hotlap.kernels.cpu import SOURCE, key_of, library
 from hotlap.kernels.functions import PoolNormAct, weight_gradient
 from hotlap.numerics import Kernels
 
-NAMES: tuple[Kernels, ...] = ("weight_gradient", "pool_norm_act")
 WORDS = {"weight_gradient": "weight gradients", "pool_norm_act": "pool, norm and activation"}
 
 
@@ -51,7 +50,7 @@ def choose(asked: Kernels, possible: bool, cache_dir: Path | None = None) -> Ker
     if asked != "auto":
         return asked
     faster = [name for name, (ours, theirs) in measured(cache_dir).items() if ours < theirs]
-    return "all" if len(faster) == len(NAMES) else faster[0] if faster else "none"  # type: ignore[return-value]
+    return "all" if len(faster) == len(WORDS) else faster[0] if faster else "none"  # type: ignore[return-value]
 
 
 def measured(cache_dir: Path | None = None, again: bool = False) -> dict[str, tuple[float, float]]:
@@ -63,7 +62,7 @@ def measured(cache_dir: Path | None = None, again: bool = False) -> dict[str, tu
     if not again:
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(path.read_text())
-            return {name: (float(kept[name][0]), float(kept[name][1])) for name in NAMES}
+            return {name: (float(kept[name][0]), float(kept[name][1])) for name in WORDS}
     pairs = contests()
     best = {name: [float("inf")] * 2 for name in pairs}
     for _ in range(4):  # in turn, so that a busy moment does not decide against one of them

@@ -28,10 +28,9 @@ from hotlap.clock import Clock
 from hotlap.cost import cost
 from hotlap.errors import UserError
 from hotlap.evaluate import evaluate
-from hotlap.files import RUN_MEND, Notify, read_error, silent, why, write_atomic, write_error
+from hotlap.files import RUN_MEND, Notify, read_error, silent, slug, why, write_atomic, write_error
 from hotlap.inspect.roofline import convolution_peak
 from hotlap.loop import Diverged, diverged, train
-from hotlap.machine import Engine
 from hotlap.measure.peer import Peer, check_expressions, execute, read_peer
 from hotlap.measure.stats import Mean, Median, Ratio, Share, mean_of, median_of, p_below, ratio_of, share_of
 from hotlap.measure.throughput import kinds_of_step
@@ -199,7 +198,7 @@ class Bench:
             raise UserError(f"{self.folder}: is not empty and holds no benchmark; choose another --out")
         else:
             notify("measuring the machine's fastest convolution")
-            engines = {arithmetic(e): e for e in self.engines.values()}
+            engines = {e.arithmetic: e for e in self.engines.values()}
             self.peaks = {name: convolution_peak(engine) for name, engine in engines.items()}
             held = {**key, "command": self.command, "peaks": self.peaks, "facts": self.facts}
             write_atomic(path, (json.dumps(held, indent=1) + "\n").encode())
@@ -209,7 +208,7 @@ class Bench:
     def _describe(self, contender: Contender) -> dict[str, Any]:
         if isinstance(contender, Peer):
             return {"kind": "peer", **asdict(contender)}
-        how = in_words(self.engines[contender.name])
+        how = self.engines[contender.name].in_words
         return {"kind": "recipe", "name": contender.name, "text": contender.text(), "arithmetic": how}
 
     def _peaks_held(self, path: Path, key: dict[str, Any]) -> dict[str, float]:
@@ -370,8 +369,8 @@ class Bench:
                 standings.append(standing(of[c.name], target))
                 continue
             plan, engine = c.plan(), self.engines[c.name]
-            flops, peak = cost(plan, self.dataset.spec).training, self.peaks.get(arithmetic(engine))
-            standings.append(standing(of[c.name], plan.target, in_words(engine), flops, peak))
+            flops, peak = cost(plan, self.dataset.spec).training, self.peaks.get(engine.arithmetic)
+            standings.append(standing(of[c.name], plan.target, engine.in_words, flops, peak))
         first, *others = self.contenders
         return Summary(tuple(standings), tuple(against(of[first.name], of[o.name]) for o in others))
 
@@ -456,23 +455,6 @@ def warm_up(program: Program) -> None:
     program.begin(0)
     for steps in kinds_of_step(program).values():
         program.run(steps[0], steps[0] + 1)
-
-
-def arithmetic(engine: Engine) -> str:
-    """Such as `bf16, channels-last`."""
-    return f"{engine.precision}, {engine.memory_format.replace('_', '-')}"
-
-
-def in_words(engine: Engine) -> str:
-    """The arithmetic, and how else the steps run."""
-    compiled = ", compiled" if engine.compile else ""
-    kernels = "" if engine.kernels == "none" else f", own kernels ({engine.kernels.replace('_', ' ')})"
-    return arithmetic(engine) + compiled + kernels
-
-
-def slug(name: str) -> str:
-    """The name as part of a file's."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from hotlap import machine
 from hotlap.checkpoint import STATE
 from hotlap.data.dataset import Dataset
 from hotlap.errors import UserError
-from hotlap.files import read_error, write_atomic
+from hotlap.files import read_error, slug, write_atomic
 from hotlap.measure.throughput import Projection, project
 from hotlap.program import Program
 from hotlap.recipe import Recipe
@@ -198,7 +198,7 @@ class Ladder:
             held = read_json(path)
             rung = replace(rung, arithmetic=held["arithmetic"], projection=Projection(**held["projection"]))
         runs = []
-        for folder in sorted(self.folder.glob(f"runs/{slug(recipe)}-s*")):
+        for folder in sorted(self.folder.glob(f"runs/{slug(recipe.name)}-s*")):
             if (folder / "summary.json").exists():
                 s = read_json(folder / "summary.json")
                 runs.append(Trained(s["seed"], s["accuracy"], s["seconds"]["train"], s["seconds"]["eval"]))
@@ -230,10 +230,9 @@ class Ladder:
         program = Program(plan, dataset, engine)
         program.compile()
         program.upload()
-        layout = engine.memory_format.replace("_", "-")
         found = {
             "recipe": recipe.name,
-            "arithmetic": f"{engine.precision}, {layout}",
+            "arithmetic": engine.in_words,
             "why": engine.why,
             "projection": asdict(project(program, measure_s)),
         }
@@ -248,7 +247,7 @@ class Ladder:
         Raises:
             Interrupted: after SIGINT or SIGTERM, with the run's state saved.
         """
-        folder = self.folder / "runs" / f"{slug(recipe)}-s{seed}"
+        folder = self.folder / "runs" / f"{slug(recipe.name)}-s{seed}"
         if (folder / "summary.json").exists():
             return
         resume = (folder / STATE).is_file()
@@ -262,7 +261,7 @@ class Ladder:
         run.go(reporter, resume=resume)
 
     def _path(self, recipe: Recipe) -> Path:
-        return self.folder / "rungs" / f"{slug(recipe)}.json"
+        return self.folder / "rungs" / f"{slug(recipe.name)}.json"
 
 
 def within_budget(rungs: list[Rung], budget_s: float, seeds: int) -> list[str]:
@@ -274,10 +273,6 @@ def within_budget(rungs: list[Rung], budget_s: float, seeds: int) -> list[str]:
             chosen.append(rung.name)
             left -= cost
     return [r.name for r in rungs if r.name in chosen]
-
-
-def slug(recipe: Recipe) -> str:
-    return recipe.name.replace("/", "-")
 
 
 def read_json(path: Path) -> dict[str, Any]:

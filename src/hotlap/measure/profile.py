@@ -77,7 +77,8 @@ class RunProfile:
     """Where the seconds of a run go.
 
     Args:
-        recipe, arithmetic: its name; precision and layout.
+        recipe, arithmetic: its name; precision, layout and own kernels.
+        itemsize: bytes of a number of the activations.
         stretches: in the order in which a run comes to them.
         begin_s, epoch_s, epochs: before the first step; at the start of each epoch; how many begin.
         eval_s: the final evaluation, projected from one batch.
@@ -87,6 +88,7 @@ class RunProfile:
 
     recipe: str
     arithmetic: str
+    itemsize: int
     stretches: tuple[Stretch, ...]
     begin_s: float
     epoch_s: float
@@ -186,8 +188,18 @@ def profile_run(
         look_into(program, steps, step_s, profile, alone)
         for steps, step_s, profile in zip(kinds, clocked, seen, strict=True)
     )
-    arithmetic = f"{engine.precision}, {engine.memory_format.replace('_', '-')}"
-    return RunProfile(name, arithmetic, stretches, begin_s, epoch_s, epochs, eval_s, plan.batch_size, peaks)
+    return RunProfile(
+        name,
+        engine.in_words,
+        engine.dtype.itemsize,
+        stretches,
+        begin_s,
+        epoch_s,
+        epochs,
+        eval_s,
+        plan.batch_size,
+        peaks,
+    )
 
 
 def look_into(

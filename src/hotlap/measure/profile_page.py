@@ -36,6 +36,8 @@ def seconds_table(found: RunProfile) -> Rows:
     head = ("milliseconds a step, of steps", *labels(found), "run, s", "share")
     rows = [head]
     for kind, seconds in found.kinds.items():
+        if not seconds:
+            continue
         ms = [f"{1e3 * s.kinds[kind] / s.steps:.1f}" if kind in s.kinds else "" for s in found.stretches]
         rows.append((kind, *ms, f"{seconds:,.2f}", f"{100 * seconds / found.train_s:.1f}%"))
     whole = [f"{1e3 * s.step_s:.1f}" for s in found.stretches]
@@ -111,20 +113,19 @@ def draw(found: RunProfile) -> dict[str, Figure]:
     times = process_times(
         f"{found.recipe}: where {found.train_s:,.0f} s of training go",
         "milliseconds a step",
-        [("by kind of operation, for the steps of each size of images", by_stretch)],
+        by_stretch,
     )
     parts = process_times(
         f"{found.recipe}: where the {found.steps_s:,.0f} s of its steps go",
         "seconds of the run",
-        [("by part of the net and operation", found.parts)],
+        found.parts,
     )
     total = sum(s.steps * t.seconds for s in found.stretches for t in s.convolutions)
-    itemsize = 4 if found.arithmetic.startswith("fp32") else 8 if found.arithmetic.startswith("fp64") else 2
     points = [
         Point(
             f"{t.convolution.part} {t.convolution.title}",
             t.convolution.direction,
-            t.convolution.flops / t.convolution.traffic(itemsize),
+            t.convolution.flops / t.convolution.traffic(found.itemsize),
             t.rate,
             s.steps * t.seconds / total,
         )

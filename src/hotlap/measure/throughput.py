@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from hotlap.clock import wait_for
 from hotlap.evaluate import BATCH, VIEWS, view_logits
 from hotlap.program import Program, Structure
 
@@ -98,13 +99,10 @@ def time_begin(program: Program, measure_s: float, now: Now) -> float:
 
 def timed(program: Program, do: Callable[[], object], now: Now) -> float:
     """Seconds that `do` takes until the device is done with it."""
-    cuda = program.engine.device.type == "cuda"
-    if cuda:
-        torch.cuda.synchronize(program.engine.device)
+    wait_for(program.engine.device)
     start = now()
     do()
-    if cuda:
-        torch.cuda.synchronize(program.engine.device)
+    wait_for(program.engine.device)
     return now() - start
 
 

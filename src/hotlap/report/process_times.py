@@ -46,44 +46,20 @@ def stack(ax: Any, names: Sequence[str], rows: Sequence[Mapping[str, float]]) ->
     ax.grid(axis="y", visible=False)
 
 
-def process_times(
-    title: str, unit: str, groups: Sequence[tuple[str, Mapping[str, Mapping[str, float]]]]
-) -> Figure:
-    """One panel of stacked bars for each group: its heading, and for each bar its parts in `unit`."""
-    heights = [len(bars) + 0.9 for _, bars in groups]
-    figure, axes = new_figure(
-        9.5,
-        1.5 + 0.36 * sum(heights),
-        len(groups),
-        1,
-        squeeze=False,
-        gridspec_kw={"height_ratios": heights},
-    )
-    for ax, (heading, bars) in zip(axes[:, 0], groups, strict=True):
-        stack(ax, list(bars), list(bars.values()))
-        longest = max(sum(bar.values()) for bar in bars.values())
-        for y, bar in enumerate(bars.values()):
-            ax.annotate(
-                f"{sum(bar.values()):,.3g}",
-                (sum(bar.values()), y),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
-        ax.set_xlim(0, 1.09 * longest)
-        ax.set_title(heading, loc="left", fontsize=9)
-        ax.set_xlabel(unit, fontsize=9)
-        ax.tick_params(labelsize=8)
+def process_times(title: str, unit: str, bars: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Stacked bars, each with its sum behind it: of each its name, and its parts in `unit`."""
+    figure, ax = new_figure(9.5, 1.5 + 0.36 * len(bars))
+    stack(ax, list(bars), list(bars.values()))
+    sums = [sum(bar.values()) for bar in bars.values()]
+    for y, total in enumerate(sums):
+        ax.annotate(
+            f"{total:,.3g}", (total, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
+        )
+    ax.set_xlim(0, 1.09 * max(sums))
+    ax.set_xlabel(unit, fontsize=9)
+    ax.tick_params(labelsize=8)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    found: dict[str, Any] = {}
-    for ax in axes[:, 0]:
-        found |= {
-            label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
-        } | found
-    figure.legend(
-        found.values(), found.keys(), loc="outside lower center", ncols=5, frameon=False, fontsize=8
-    )
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     return figure
 
 
