@@ -62,14 +62,18 @@ class Stretch:
 
     def spread(self, ms: float) -> float:
         """Seconds of the run for so many milliseconds of a profiled step, so that all come to `seconds`."""
-        inside = sum(self.profile.kinds.values())
-        return self.seconds * ms / max(inside, 1e3 * self.step_s)
+        return self.seconds * ms / max(self.inside_ms, 1e3 * self.step_s)
+
+    @property
+    def inside_ms(self) -> float:
+        """Of a profiled step, within operations."""
+        return sum(self.profile.kinds.values())
 
     @property
     def kinds(self) -> dict[str, float]:
         """Seconds of the run by kind of operation, and outside of them."""
         found = {kind: self.spread(ms) for kind, ms in self.profile.kinds.items()}
-        return {**found, OUTSIDE: max(0.0, self.seconds - sum(found.values()))}
+        return {**found, OUTSIDE: self.spread(max(0.0, 1e3 * self.step_s - self.inside_ms))}
 
 
 @dataclass(frozen=True)
