@@ -11,7 +11,7 @@ from torch import nn
 
 from helpers import noise_dataset, program
 from hotlap.errors import UserError
-from hotlap.kernels import choice, cpu
+from hotlap.kernels import choice, cpu, functions
 from hotlap.kernels.cpu import library
 from hotlap.kernels.functions import Convolution, PoolNormAct, weight_gradient
 from hotlap.machine import Engine, resolve
@@ -41,14 +41,14 @@ def off(got: torch.Tensor, wanted: torch.Tensor) -> float:
 @pytest.mark.parametrize(
     ("count", "c_in", "c_out", "height", "width", "kernel", "padding"),
     [
-        (6, 64, 64, 15, 15, 3, 1),
-        (5, 24, 48, 9, 7, 3, 1),  # an odd image out, sides apart
-        (1, 3, 16, 8, 8, 3, 1),
+        (6, 64, 64, 15, 15, 3, 0),
+        (5, 24, 48, 9, 7, 3, 2),  # an odd image out, sides apart
+        (1, 3, 16, 8, 8, 3, 0),
         (4, 7, 32, 6, 5, 2, 0),  # an even kernel
         (3, 16, 80, 5, 6, 1, 0),
         (3, 9, 16, 7, 7, 5, 2),
-        (2, 8, 16, 2, 1, 3, 1),  # smaller than the kernel
-        (40, 16, 256, 3, 3, 3, 1),  # more than one chunk
+        (2, 8, 16, 2, 1, 3, 2),  # smaller than the kernel
+        (40, 16, 256, 3, 3, 3, 2),  # more than one chunk
     ],
 )
 def test_the_weight_gradient_is_the_convolutions(count, c_in, c_out, height, width, kernel, padding):
@@ -68,19 +68,94 @@ def test_the_weight_gradient_is_the_convolutions(count, c_in, c_out, height, wid
 
 
 @needs_kernels
-def test_a_convolution_is_pytorchs_but_for_the_rounding_of_its_weight_gradient():
+def test_other_convolutions_are_pytorchs_but_for_the_rounding_of_their_weight_gradient():
     x = images(6, 24, 9, 9).requires_grad_()
-    weight = torch.randn(32, 24, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_()
-    grad = images(6, 32, 9, 9, seed=2)
-    ours = Convolution.apply(x, weight, 1)
-    theirs = F.conv2d(x, weight.bfloat16(), padding=1)
+    weight = filters(32, 24, 2).requires_grad_()
+    grad = images(6, 32, 8, 8, seed=2)
+    ours = Convolution.apply(x, weight, 0)
+    theirs = F.conv2d(x, weight.bfloat16())
     assert torch.equal(ours, theirs)
     (dx, dw), (dx_t, dw_t) = (torch.autograd.grad(y, (x, weight), grad) for y in (ours, theirs))
     assert torch.equal(dx, dx_t)
     assert dw.dtype == torch.float32
     assert 0 < off(dw, dw_t) < 2 * BF16
-    frozen = torch.autograd.grad(Convolution.apply(x.detach(), weight, 1), weight, grad)[0]
+    frozen = torch.autograd.grad(Convolution.apply(x.detach(), weight, 0), weight, grad)[0]
     assert torch.equal(frozen, dw)
+
+
+def filters(c_out: int, c_in: int, kernel: int = 3) -> torch.Tensor:
+    made = torch.randn(c_out, c_in, kernel, kernel, generator=torch.Generator().manual_seed(5))
+    return made.contiguous(memory_format=torch.channels_last)
+
+
+def apart(got: torch.Tensor, wanted: torch.Tensor) -> float:
+    """The root of the mean squared difference, in units of that of the values."""
+    return ((got.double() - wanted).norm() / wanted.norm()).item()
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("count", "c_in", "c_out", "height", "width"),
+    [
+        (3, 24, 64, 31, 31),  # inputs in no sixteens: the gradient of the input has as many outputs
+        (5, 64, 48, 15, 15),  # outputs in no thirty-twos; tiles that hang over the edge
+        (2, 7, 16, 8, 4),  # whole tiles, an odd number of inputs
+        (1, 1, 16, 1, 1),  # one pixel, all else is padding
+        (3, 32, 16, 2, 9),
+        (70, 40, 96, 5, 6),  # more tiles than are worked at once, in every direction
+        (90, 16, 32, 3, 3),
+    ],
+)
+def test_a_convolution_by_3x3_filters_and_its_gradients(count, c_in, c_out, height, width):
+    x = images(count, c_in, height, width).add_(0.3).requires_grad_()  # activations are not about zero
+    weight, grad = filters(c_out, c_in).requires_grad_(), images(count, c_out, height, width, seed=1)
+    wide = [t.detach().double().requires_grad_() for t in (x, weight)]
+    wanted = F.conv2d(*wide, padding=1)
+    got = Convolution.apply(x, weight, 1)
+    pairs = [(got, wanted)]
+    results = torch.autograd.grad(got, (x, weight), grad), torch.autograd.grad(wanted, wide, grad.double())
+    pairs += zip(*results, strict=True)
+    for ours, exact in pairs:
+        assert ours.shape == exact.shape
+        # 1.2% by many seeds; with few numbers it is less certain
+        assert apart(ours, exact) < 0.016 + 0.03 / exact.numel() ** 0.5
+        assert off(ours, exact) < 0.08
+    again = Convolution.apply(x, weight, 1)
+    assert torch.equal(got, again), "the same convolution twice has other bits"
+    for a, b in zip(results[0], torch.autograd.grad(again, (x, weight), grad), strict=True):
+        assert torch.equal(a, b), "the same gradient twice has other bits"
+
+
+@needs_kernels
+def test_threads_do_not_change_the_bits_of_a_3x3_convolution():
+    x, weight = images(9, 40, 15, 15).requires_grad_(), filters(48, 40).requires_grad_()
+    grad, held, found = images(9, 48, 15, 15, seed=1), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            y = Convolution.apply(x, weight, 1)
+            found.append((y, *torch.autograd.grad(y, (x, weight), grad)))
+    finally:
+        torch.set_num_threads(held)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+@needs_kernels
+def test_what_is_no_number_stays_where_its_filters_reach():
+    x = images(1, 16, 20, 20)
+    x[0, 3, 10, 10] = float("nan")
+    y = Convolution.apply(x, filters(16, 16), 1)
+    assert y[0, :, 9:12, 9:12].isnan().all()
+    assert not y[0, :, :7].isnan().any(), "a tile away nothing is known of it"
+    assert not y[0, :, 17:].isnan().any()
+
+
+@needs_kernels
+def test_a_large_result_is_written_past_the_caches_and_whole():
+    x, weight = images(40, 16, 64, 64), filters(64, 16)  # 21 MB
+    y = Convolution.apply(x, weight, 1)
+    assert apart(y, F.conv2d(x.double(), weight.double(), padding=1)) < 0.016
 
 
 def reference(x, weight, bias, pool, splits, strided, act, mean=None, var=None):
@@ -252,8 +327,8 @@ def test_a_run_is_the_same_run_with_them(name):
     for made in (plain, ours):
         made.run(0, 4)
     assert any(m.native for m in ours.model.modules() if isinstance(m, Conv2d))
-    # bfloat16 rounds to three digits and steps follow on each other
-    assert off(ours.losses[:4], plain.losses[:4]) < 0.02
+    # convolutions of 16 images are off by 1.2%, and steps follow on each other
+    assert off(ours.losses[:4], plain.losses[:4]) < 0.05
     assert not torch.equal(ours.losses[:4], plain.losses[:4]), "the kernels were not used"
     again = program(small(name), DATA, engine("all"))
     again.run(0, 4)
@@ -264,11 +339,11 @@ def test_a_run_is_the_same_run_with_them(name):
 @needs_kernels
 def test_auto_takes_what_was_measured_faster(tmp_path, monkeypatch):
     def found(a, b):
-        monkeypatch.setattr(choice, "measured", lambda _: {"weight_gradient": a, "pool_norm_act": b})
+        monkeypatch.setattr(choice, "measured", lambda _: {"convolution": a, "pool_norm_act": b})
         return choice.choose("auto", True, tmp_path)
 
     assert found((1.0, 2.0), (1.0, 2.0)) == "all"
-    assert found((1.0, 2.0), (3.0, 2.0)) == "weight_gradient"
+    assert found((1.0, 2.0), (3.0, 2.0)) == "convolution"
     assert found((3.0, 2.0), (1.0, 2.0)) == "pool_norm_act"
     assert found((3.0, 2.0), (3.0, 2.0)) == "none"
     assert choice.choose("auto", False, tmp_path) == "none"
@@ -281,13 +356,13 @@ def test_auto_takes_what_was_measured_faster(tmp_path, monkeypatch):
 @needs_kernels
 def test_what_was_measured_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(choice, "milliseconds", lambda run: (run(), 2.0)[1])
-    assert choice.measured(tmp_path) == {"weight_gradient": (2.0, 2.0), "pool_norm_act": (2.0, 2.0)}
+    assert choice.measured(tmp_path) == {"convolution": (2.0, 2.0), "pool_norm_act": (2.0, 2.0)}
     monkeypatch.setattr(choice, "milliseconds", lambda run: 1.0)
-    assert choice.measured(tmp_path)["weight_gradient"] == (2.0, 2.0)
-    assert choice.measured(tmp_path, again=True)["weight_gradient"] == (1.0, 1.0)
+    assert choice.measured(tmp_path)["convolution"] == (2.0, 2.0)
+    assert choice.measured(tmp_path, again=True)["convolution"] == (1.0, 1.0)
     (kept,) = tmp_path.glob("kernels-*.json")
     kept.write_text("{")
-    assert choice.measured(tmp_path)["weight_gradient"] == (1.0, 1.0)
+    assert choice.measured(tmp_path)["convolution"] == (1.0, 1.0)
 
 
 def test_other_arithmetic_has_none():
@@ -318,7 +393,7 @@ def test_a_source_that_does_not_compile_leaves_nothing_behind(fresh, monkeypatch
     build, cache = fresh
     broken = tmp_path / "cpu.cpp"
     broken.write_text("this is not C++\n")
-    monkeypatch.setattr(cpu, "SOURCE", broken)
+    monkeypatch.setattr(cpu, "SOURCES", (broken,))
     said = build()
     assert isinstance(said, str)
     assert "failed: " in said or "no C++ compiler" in said
@@ -341,15 +416,17 @@ def test_without_kernels_everything_runs_as_before(monkeypatch):
 
 @needs_kernels
 @pytest.mark.parametrize(("kernels", "calls"), [("all", 4), ("pool_norm_act", 0)])
-def test_a_profile_times_the_weight_gradient_that_the_steps_use(kernels, calls, monkeypatch):
+@pytest.mark.parametrize("direction", ["forward", "input gradient", "weight gradient"])
+def test_a_profile_times_the_convolution_that_the_steps_use(kernels, calls, direction, monkeypatch):
     from hotlap.inspect import roofline
 
     called = []
-    run = weight_gradient
-    monkeypatch.setattr(roofline, "weight_gradient", lambda *a: called.append(1) or run(*a))
+    name = {"forward": "convolution"}.get(direction, direction.replace(" ", "_"))
+    run = getattr(functions, name)
+    monkeypatch.setattr(functions, name, lambda *a: called.append(1) or run(*a))
     whole = ((4, 8, 6, 6), (16, 8, 3, 3), (1, 1), (1, 1), (4, 16, 6, 6))
-    roofline.time_convolution(roofline.Convolution("", "weight gradient", *whole), engine(kernels))
+    roofline.time_convolution(roofline.Convolution("", direction, *whole), engine(kernels))
     assert len(called) == calls
     odd = ((4, 8, 6, 6), (16, 8, 3, 3), (2, 2), (1, 1), (4, 16, 3, 3))
-    roofline.time_convolution(roofline.Convolution("", "weight gradient", *odd), engine(kernels))
+    roofline.time_convolution(roofline.Convolution("", direction, *odd), engine(kernels))
     assert len(called) == calls

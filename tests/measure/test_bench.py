@@ -384,9 +384,9 @@ def test_the_words_of_a_claim():
 
 
 def test_the_arithmetic_in_words():
-    engine = replace(FP32, kernels="weight_gradient", compile=True)
+    engine = replace(FP32, kernels="convolution", compile=True)
     assert engine.arithmetic == "fp32, channels-last"
-    assert engine.in_words == "fp32, channels-last, compiled, own kernels (weight gradient)"
+    assert engine.in_words == "fp32, channels-last, compiled, own kernels (convolution)"
     assert FP32.in_words == "fp32, channels-last"
 
 

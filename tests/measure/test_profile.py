@@ -107,7 +107,7 @@ def test_arithmetic_and_traffic_of_a_convolution_by_hand():
     assert c.flops == 2 * (2 * 5 * 8 * 8) * (3 * 3 * 3)
     assert c.traffic(2) == 2 * (2 * 3 * 64 + 5 * 27 + 2 * 5 * 64)
     assert c.title == "3 -> 5, 3x3 at 8x8"
-    assert TimedConvolution(c, 0.5).rate == 2 * c.flops
+    assert TimedConvolution(c, 0.5, c.flops).rate == 2 * c.flops
 
 
 @pytest.mark.parametrize("engine", [FP32, BF16], ids=["fp32", "bf16"])

@@ -12,7 +12,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hotlap.clock import wait_for
+from hotlap.kernels import functions
 from hotlap.kernels.choice import used
-from hotlap.kernels.functions import takes_convolution, weight_gradient
 from hotlap.machine import Engine
 from hotlap.nets.layers import Network
 
@@ -70,10 +70,16 @@ class Convolution:
 
 @dataclass(frozen=True)
 class TimedConvolution:
-    """A convolution and the seconds it takes by itself."""
+    """A convolution and the seconds it takes by itself.
+
+    Args:
+        done: FLOPs of the products that are really done: fewer than the convolution's own where its filters
+            are 3x3 and our kernels run it.
+    """
 
     convolution: Convolution
     seconds: float
+    done: int
 
     @property
     def rate(self) -> float:
@@ -164,7 +170,7 @@ def convolutions(
 def time_convolution(convolution: Convolution, engine: Engine, rounds: int = 3) -> TimedConvolution:
     """How long a convolution takes by itself, on random numbers: the median of some rounds after a first.
 
-    A weight gradient is computed as the engine's training steps compute it.
+    It is computed as the engine's training steps compute it.
     """
     c, gen = convolution, torch.Generator().manual_seed(0)
 
@@ -172,42 +178,54 @@ def time_convolution(convolution: Convolution, engine: Engine, rounds: int = 3) 
         made = torch.empty(shape, dtype=engine.dtype).uniform_(-1, 1, generator=gen)
         return made.to(engine.device).contiguous(memory_format=engine.format)
 
-    x, w = filled(c.x), filled(c.weight)
-    if c.direction == "forward":
+    x, w, grad, padding = filled(c.x), filled(c.weight), filled(c.out), c.padding[0]
+    own = used(engine.kernels, "convolution") and takes(c, x, w)
+    kernel = w.shape[-1]
+    if own:
+        w = w.to(engine.weights_dtype)
+    mask = [d == c.direction for d in PASSES[1:]] + [False]
 
-        def run() -> object:
+    def run() -> object:
+        if own and c.direction == "forward":
+            return functions.convolution(x, w, padding)
+        if own and c.direction == "input gradient":
+            return functions.input_gradient(x, w, grad, padding)
+        if own:
+            return functions.weight_gradient(x, grad, kernel, padding)
+        if c.direction == "forward":
             return F.conv2d(x, w, stride=c.stride, padding=c.padding)
-    elif c.direction == "weight gradient" and used(engine.kernels, "weight_gradient") and takes(c, x, w):
-        grad = filled(c.out)
-
-        def run() -> object:
-            return weight_gradient(x, grad, c.weight[-1], c.padding[0])
-    else:
-        grad, mask = filled(c.out), [d == c.direction for d in PASSES[1:]] + [False]
-
-        def run() -> object:
-            return torch.ops.aten.convolution_backward(
-                grad, x, w, None, c.stride, c.padding, (1, 1), False, (0, 0), 1, mask
-            )
+        return torch.ops.aten.convolution_backward(
+            grad, x, w, None, c.stride, c.padding, (1, 1), False, (0, 0), 1, mask
+        )
 
     with torch.no_grad():
         seconds = [_seconds(run, engine.device) for _ in range(rounds + 1)]
-    return TimedConvolution(c, statistics.median(seconds[1:]))
+    return TimedConvolution(c, statistics.median(seconds[1:]), flops_done(c, own))
+
+
+def flops_done(c: Convolution, own: bool) -> int:
+    """FLOPs of the products that are done, by our own kernels or not."""
+    if own and c.weight[2:] == (3, 3) and c.padding[0] == 1:
+        return functions.winograd_flops(c.x[0], *c.x[2:], *c.weight[1::-1])
+    return c.flops
 
 
 def takes(c: Convolution, x: Tensor, weight: Tensor) -> bool:
-    """Whether our own kernel takes the weight gradient of a convolution."""
-    return len({*c.stride}) == len({*c.padding}) == 1 and takes_convolution(x, weight, c.stride[0])
+    """Whether our own kernels take a convolution."""
+    return len({*c.stride}) == len({*c.padding}) == 1 and functions.takes_convolution(x, weight, c.stride[0])
 
 
 def convolution_peak(engine: Engine, flop: float | None = None) -> float:
     """FLOP/s of the fastest of a dozen convolutions of shapes that suit the machine, in its arithmetic.
 
+    All their multiplications are done: convolutions that need fewer (`kernels.functions.is_winograd`) can be
+    faster than this.
+
     Args:
         flop: of each convolution; None takes what runs for about a tenth of a second on a CPU.
     """
     flop = flop or PEAK_FLOP[engine.device.type]
-    best = 0.0
+    best, engine = 0.0, replace(engine, kernels="none")
     for channels, side in PEAK_SHAPES:
         images = max(1, round(flop / (2 * 9 * channels**2 * side**2)))
         for direction in PASSES:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from hotlap.errors import UserError
 from hotlap.files import user_cache, write_atomic
-from hotlap.kernels.cpu import SOURCE, key_of, library
-from hotlap.kernels.functions import PoolNormAct, weight_gradient
+from hotlap.kernels.cpu import key_of, library
+from hotlap.kernels.functions import Convolution, PoolNormAct
 from hotlap.numerics import Kernels
 
-WORDS = {"weight_gradient": "weight gradients", "pool_norm_act": "pool, norm and activation"}
+WORDS = {"convolution": "convolutions", "pool_norm_act": "pool, norm and activation"}
 
 
 def used(kernels: Kernels, name: str) -> bool:
@@ -58,7 +58,7 @@ def measured(cache_dir: Path | None = None, again: bool = False) -> dict[str, tu
 
     Only where `library` is one.
     """
-    path = user_cache(cache_dir) / f"kernels-{key_of(SOURCE, torch.get_num_threads())}.json"
+    path = user_cache(cache_dir) / f"kernels-{key_of(torch.get_num_threads())}.json"
     if not again:
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(path.read_text())
@@ -83,14 +83,17 @@ def contests() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
         made = torch.randn(shape, generator=gen).bfloat16()
         return made.contiguous(memory_format=torch.channels_last)
 
-    x, grad, w = filled(64, 64, 16, 16), filled(64, 128, 16, 16), filled(128, 64, 3, 3)
+    x, grad = filled(64, 64, 16, 16).requires_grad_(), filled(64, 128, 16, 16)
+    w = filled(128, 64, 3, 3).float().requires_grad_()
     large, out = filled(64, 64, 32, 32).requires_grad_(), filled(64, 64, 16, 16)
     ones, zeros, mean, var = (torch.full((64,), v) for v in (1.0, 0.0, 0.0, 1.0))
 
+    def convolution() -> object:
+        y = Convolution.apply(x, w, 1)  # type: ignore[no-untyped-call]
+        return torch.autograd.grad(y, (x, w), grad)
+
     def theirs() -> object:
-        return torch.ops.aten.convolution_backward(
-            grad, x, w, None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1, (False, True, False)
-        )
+        return torch.autograd.grad(F.conv2d(x, w.bfloat16(), padding=1), (x, w), grad)
 
     def pool_norm_act() -> object:
         y = PoolNormAct.apply(  # type: ignore[no-untyped-call]
@@ -103,7 +106,7 @@ def contests() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
         return torch.autograd.grad(F.gelu(y), large, out)
 
     return {
-        "weight_gradient": (lambda: weight_gradient(x, grad, 3, 1), theirs),
+        "convolution": (convolution, theirs),
         "pool_norm_act": (pool_norm_act, apart),
     }
 

@@ -13,19 +13,7 @@
 #include <immintrin.h>
 #include <omp.h>
 
-using bf16 = uint16_t;
-using pair = uint32_t;  // two bfloat16 of neighbouring images, the first in the lower half
-
-namespace {
-
-inline __m512 load(const bf16* from) {
-    __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
-}
-
-inline void store(bf16* to, __m512 v) { _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh(v)); }
-
-inline __m512 all(float v) { return _mm512_set1_ps(v); }
+#include "lanes.h"
 
 // ---- weight gradient -------------------------------------------------------------------------------------
 //
@@ -33,6 +21,8 @@ inline __m512 all(float v) { return _mm512_set1_ps(v); }
 // of bfloat16 and adds both products to a float32, so two images are interleaved and summed together. A tile of
 // IN input by OUT output channels stays in registers over all pixels of a few images, whose channels are
 // packed in blocks as wide as the tile: what a tile reads lies together and stays in the first-level cache.
+
+namespace {
 
 constexpr int IN = 8, V = 2, OUT = 16 * V;
 constexpr size_t CHUNK = 384 << 10;  // bytes of packed images at a time: less than half of a second-level cache

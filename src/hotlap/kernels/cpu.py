@@ -1,4 +1,4 @@
-"""Builds and loads `cpu.cpp`, once a machine, with the compiler that is there; without one nothing is lost.
+"""Builds and loads the C++ beside it, once a machine, if there is a compiler; if there is none, nothing is lost.
 
 The library is kept in the user's cache under a name made of its source, the compiler and the processor.
 """
@@ -20,7 +20,8 @@ import torch
 from hotlap.files import user_cache
 from hotlap.processor import cpu_features, cpu_name
 
-SOURCE = Path(__file__).with_name("cpu.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("cpu.cpp", "winograd.cpp"))
+HEADERS = (Path(__file__).with_name("lanes.h"),)
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w")
 NEEDED = "avx512_bf16"
 COMPILERS = ("g++", "c++")
@@ -35,7 +36,7 @@ def library() -> ctypes.CDLL | str:
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         return "no C++ compiler; one called c++ or g++ builds them"
-    path = user_cache(None) / "kernels" / f"cpu-{key_of(SOURCE, compiler, *FLAGS)}.so"
+    path = user_cache(None) / "kernels" / f"cpu-{key_of(compiler, *FLAGS)}.so"
     try:
         if not path.exists():
             build(compiler, path)
@@ -47,9 +48,15 @@ def library() -> ctypes.CDLL | str:
         return f"cannot be built: {error}"
 
 
-def key_of(source: Path, *more: object) -> str:
-    """A short key that changes when what was built or measured of a source no longer holds."""
-    facts = [source.read_text(), cpu_name(), *cpu_features(), torch.__version__, *more]
+def key_of(*more: object) -> str:
+    """A short key that changes when what was built or measured of the sources no longer holds."""
+    facts = [
+        *(p.read_text() for p in (*SOURCES, *HEADERS)),
+        cpu_name(),
+        *cpu_features(),
+        torch.__version__,
+        *more,
+    ]
     return hashlib.sha256("\0".join(map(str, facts)).encode()).hexdigest()[:16]
 
 
@@ -59,7 +66,7 @@ def build(compiler: str, path: Path) -> None:
     handle, made = tempfile.mkstemp(suffix=".so", dir=path.parent)
     os.close(handle)
     try:
-        words = [compiler, *FLAGS, str(SOURCE), *openmp(), "-o", made]
+        words = [compiler, *FLAGS, *map(str, SOURCES), *openmp(), "-o", made]
         subprocess.run(words, check=True, capture_output=True, text=True, timeout=WAIT_S)
         os.replace(made, path)
     finally:
@@ -77,8 +84,11 @@ def declared(lib: ctypes.CDLL) -> ctypes.CDLL:
     """The library, its functions told what they take."""
     pointer, whole, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
     lib.weight_gradient.argtypes = [pointer] * 3 + [whole] * 7
+    lib.winograd.argtypes = [pointer] * 3 + [whole] * 6
+    lib.winograd_weight_gradient.argtypes = [pointer] * 3 + [whole] * 5
     lib.pool_norm_act.argtypes = [pointer, whole, real, *[pointer] * 3, real, whole, *[pointer] * 6]
     lib.pool_norm_act_backward.argtypes = [pointer, whole, real, *[pointer] * 11]
-    for function in (lib.weight_gradient, lib.pool_norm_act, lib.pool_norm_act_backward):
+    convolutions = (lib.weight_gradient, lib.winograd, lib.winograd_weight_gradient)
+    for function in (*convolutions, lib.pool_norm_act, lib.pool_norm_act_backward):
         function.restype = None
     return lib

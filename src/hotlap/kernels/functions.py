@@ -14,6 +14,7 @@ from hotlap.kernels.cpu import library
 
 ACTIVATIONS = {"relu": 0, "celu": 1, "silu": 2, "gelu": 3}
 LANES = 16  # channels come in such numbers
+MOST_CHANNELS = 1 << 14  # of what goes into a product of winograd.cpp
 
 
 class Shape(ctypes.Structure):
@@ -36,7 +37,69 @@ def fits(x: Tensor) -> bool:
 
 def takes_convolution(x: Tensor, weight: Tensor, stride: int) -> bool:
     """Whether `Convolution` takes a convolution of `x` by `weight`."""
-    return stride == 1 and weight.shape[0] % LANES == 0 and fits(x)
+    return stride == 1 and weight.shape[0] % LANES == 0 and max(weight.shape) <= MOST_CHANNELS and fits(x)
+
+
+def is_winograd(weight: Tensor, padding: int) -> bool:
+    """Whether a convolution by such filters runs in fewer multiplications: 3x3, padded by one pixel."""
+    return weight.shape[2:] == (3, 3) and padding == 1
+
+
+def winograd_flops(images: int, height: int, width: int, c_in: int, c_out: int) -> int:
+    """FLOPs of the matrix products that such a convolution comes to: 36 for each tile of 4x4 pixels."""
+    return 2 * 36 * images * -(-height // 4) * -(-width // 4) * c_in * c_out
+
+
+def convolution(x: Tensor, weight: Tensor, padding: int) -> Tensor:
+    """A convolution with stride 1, (B, C_out, H', W') bfloat16, channels-last.
+
+    Where `is_winograd`, each result is off by about 1.2% of their size: windows and filters are rounded to
+    bfloat16 after they are transformed. Elsewhere it is PyTorch's.
+
+    Args:
+        x: (B, C_in, H, W) bfloat16, channels-last.
+        weight: (C_out, C_in, k, k), float32 or float64.
+        padding: pixels.
+    """
+    if not is_winograd(weight, padding):
+        return F.conv2d(x, weight.to(x.dtype), padding=padding)
+    b, _, height, width = x.shape
+    return _winograd(x, weight, (b, weight.shape[0], height, width), False)
+
+
+def input_gradient(x: Tensor, weight: Tensor, grad: Tensor, padding: int) -> Tensor:
+    """The gradient of a convolution's input `x`, of its shape, bfloat16, channels-last.
+
+    Args:
+        x, weight: as for `convolution`, as is what is said there of rounding.
+        grad: of the output, (B, C_out, H', W') bfloat16, channels-last.
+        padding: pixels; the stride is 1.
+    """
+    if is_winograd(weight, padding):
+        return _winograd(grad, weight, tuple(x.shape), True)
+    ones = (1, 1)
+    dx: Tensor = torch.ops.aten.convolution_backward(
+        grad,
+        x,
+        weight.to(x.dtype),
+        None,
+        ones,
+        (padding, padding),
+        ones,
+        False,
+        (0, 0),
+        1,
+        (True, False, False),
+    )[0]
+    return dx
+
+
+def _winograd(x: Tensor, weight: Tensor, shape: tuple[int, ...], gradient: bool) -> Tensor:
+    out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    w = weight.detach().float().contiguous(memory_format=torch.channels_last)
+    b, _, height, width = x.shape
+    _lib().winograd(*_at(x, w, out), b, height, width, w.shape[1], w.shape[0], int(gradient))
+    return out
 
 
 def takes_norm(x: Tensor) -> bool:
@@ -47,7 +110,8 @@ def takes_norm(x: Tensor) -> bool:
 def weight_gradient(x: Tensor, grad: Tensor, kernel: int, padding: int) -> Tensor:
     """The gradient of a convolution's filters, (C_out, C_in, k, k) float32, channels-last.
 
-    Products are of bfloat16, sums of float32. Padding is skipped, not multiplied.
+    Products are of bfloat16, sums of float32. Padding is skipped, not multiplied. Where `is_winograd`, each
+    result is off by about 1.2% of their size.
 
     Args:
         x, grad: the convolution's input (B, C_in, H, W) and the gradient of its output (B, C_out, H', W'),
@@ -58,12 +122,15 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: int, padding: int) -> Tenso
     b, c_in, height, width = x.shape
     c_out = grad.shape[1]
     out = torch.empty(c_out, c_in, kernel, kernel).contiguous(memory_format=torch.channels_last)
-    lib.weight_gradient(*_at(x, grad, out), b, height, width, c_in, c_out, kernel, padding)
+    if is_winograd(out, padding):
+        lib.winograd_weight_gradient(*_at(x, grad, out), b, height, width, c_in, c_out)
+    else:
+        lib.weight_gradient(*_at(x, grad, out), b, height, width, c_in, c_out, kernel, padding)
     return out
 
 
 class Convolution(torch.autograd.Function):
-    """A convolution without bias and with stride 1, whose weight gradient is ours; the rest is PyTorch's.
+    """A convolution without bias and with stride 1: see `convolution` and its gradients.
 
     Input (B, C_in, H, W), filters (C_out, C_in, k, k) float32, output (B, C_out, H', W'). The filters'
     gradient comes in float32, not rounded to bfloat16.
@@ -71,24 +138,20 @@ class Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, padding: int) -> Tensor:
-        w = weight.to(x.dtype)
-        ctx.save_for_backward(x, w)
+        ctx.save_for_backward(x, weight)
         ctx.padding = padding
-        return F.conv2d(x, w, padding=padding)
+        return convolution(x, weight, padding)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, w = ctx.saved_tensors
-        padding, kernel = ctx.padding, w.shape[-1]
+        x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
         dx = dw = None
         if ctx.needs_input_grad[0]:
-            dx = torch.ops.aten.convolution_backward(
-                grad, x, w, None, (1, 1), (padding, padding), (1, 1), False, (0, 0), 1, (True, False, False)
-            )[0]
+            dx = input_gradient(x, weight, grad, ctx.padding)
         if ctx.needs_input_grad[1]:
-            dw = weight_gradient(x, grad, kernel, padding)
+            dw = weight_gradient(x, grad, weight.shape[-1], ctx.padding)
         return dx, dw, None
 
 

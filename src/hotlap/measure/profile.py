@@ -122,8 +122,15 @@ class RunProfile:
 
     @property
     def reach(self) -> float:
-        """`rate` as a share of the convolution peak."""
+        """`rate` as a share of the convolution peak. All products count, so where convolutions save some (`done`)
+        this can be more than 1."""
         return self.rate / self.peaks.convolution
+
+    @property
+    def done(self) -> float:
+        """Of the convolutions' products, the share that is really done."""
+        timed = [(s.steps, t) for s in self.stretches for t in s.convolutions]
+        return sum(n * t.done for n, t in timed) / max(1, sum(n * t.convolution.flops for n, t in timed))
 
     @property
     def kinds(self) -> dict[str, float]:
@@ -187,7 +194,7 @@ def profile_run(
     epoch_s = time_epoch_start(program, now) if epochs > 1 else 0.0
     eval_s = time_evaluation(program, now)
     tell("each convolution by itself")
-    alone: dict[Convolution, float] = {}
+    alone: dict[Convolution, TimedConvolution] = {}
     stretches = tuple(
         look_into(program, steps, step_s, profile, alone)
         for steps, step_s, profile in zip(kinds, clocked, seen, strict=True)
@@ -207,12 +214,16 @@ def profile_run(
 
 
 def look_into(
-    program: Program, steps: list[int], step_s: float, profile: StepProfile, alone: dict[Convolution, float]
+    program: Program,
+    steps: list[int],
+    step_s: float,
+    profile: StepProfile,
+    alone: dict[Convolution, TimedConvolution],
 ) -> Stretch:
     """The stretch of `steps`, with its arithmetic counted and its convolutions timed.
 
     Args:
-        alone: seconds of convolutions that are timed already; the others are added.
+        alone: convolutions that are timed already; the others are added.
     """
     engine, plan, spec = program.engine, program.plan, program.dataset.spec
     structure = next(s.structure for s in program.spans if s.start <= steps[0] < s.stop)
@@ -225,8 +236,8 @@ def look_into(
     for convolution in convolutions(model, shape, plan.batch_size, learning, engine.dtype):
         key = replace(convolution, part="")
         if key not in alone:
-            alone[key] = time_convolution(convolution, engine).seconds
-        timed.append(TimedConvolution(convolution, alone[key]))
+            alone[key] = time_convolution(convolution, engine)
+        timed.append(replace(alone[key], convolution=convolution))
     sizes = {n: p.numel() for n, p in program.model.named_parameters()}
     return Stretch(
         len(steps),

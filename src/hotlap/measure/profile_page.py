@@ -101,6 +101,11 @@ def summary(found: RunProfile) -> list[str]:
         f" {launches:,.0f} operations are launched; {waiting:,.1f} s are waiting for batches from the host,"
         f" {found.kinds[OUTSIDE]:,.1f} s pass between operations."
     )
+    if found.done < 1:
+        said.append(
+            f"Of the convolutions' products {100 * found.done:.0f}% are done: 3x3 filters need fewer"
+            " (Winograd), so steps can be faster than the fastest convolution that does them all."
+        )
     return said
 
 
@@ -146,7 +151,8 @@ CAPTIONS = {
     "process-times": "Milliseconds of a step of each kind, as the clock has them, split as the profiler saw.",
     "parts": "Seconds of all steps by part of the net, forward and backward together.",
     "roofline": "Each convolution timed by itself; the larger the dot, the more of the convolutions' time."
-    " Products with padding count, whether a kernel skips them or not: the smallest images can lie above it.",
+    " Products count whether a kernel does or saves them, so what needs fewer (3x3 filters in our own"
+    " kernels, padding) can lie above it.",
 }
 
 
@@ -158,6 +164,7 @@ def as_json(found: RunProfile) -> dict[str, Any]:
         "flops": found.flops,
         "flops_per_s": found.rate,
         "share_of_peak": found.reach,
+        "share_of_products_done": found.done,
         "kinds_s": found.kinds,
         "parts_s": found.parts,
     }

@@ -30,7 +30,7 @@ class Conv2d(nn.Module):
             filters the identity.
     """
 
-    native = False  # whether the weight gradient is of our own kernel, where that takes it
+    native = False  # whether our own kernels do it, where they take it
 
     def __init__(
         self,
@@ -321,7 +321,7 @@ class Network(nn.Module):
         """Let our own kernels stand in for PyTorch's operations, where they take what comes."""
         for module in self.modules():
             if isinstance(module, Conv2d):
-                module.native = used(kernels, "weight_gradient")
+                module.native = used(kernels, "convolution")
             elif isinstance(module, Chain):
                 module.native = used(kernels, "pool_norm_act")
 
