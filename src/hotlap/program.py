@@ -26,7 +26,7 @@ from hotlap.errors import UserError
 from hotlap.feed import DeviceFeed, build_feed
 from hotlap.machine import Engine
 from hotlap.optim import EMA, Muon
-from hotlap.optim.groups import Averaged, Group, Phase
+from hotlap.optim.groups import Averaged, Group, Phase, at_rest
 from hotlap.plan import Plan
 from hotlap.schedule import tabulate
 from hotlap.seeds import generator
@@ -277,11 +277,11 @@ class Program:
 
     def _step(self, structure: Structure) -> None:
         values = self.table.index_select(0, self.feed.step_index)[0]
-        pairs = zip(self.groups, structure.phases, strict=True)
+        pairs = list(zip(self.groups, structure.phases, strict=True))
         learning = [(group, phase) for group, phase in pairs if phase is not None]
         weights = [w for group, _ in learning for w in group.weights]
         batch = self.feed.batch(structure.scale)
-        with torch.set_grad_enabled(bool(weights)):
+        with torch.set_grad_enabled(bool(weights)), at_rest([g for g, phase in pairs if phase is None]):
             losses, correct = self._losses_of(*batch)
             objective = self._objective(losses)
         grads = torch.autograd.grad(objective, weights) if weights else ()

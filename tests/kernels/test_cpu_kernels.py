@@ -430,3 +430,23 @@ def test_a_profile_times_the_convolution_that_the_steps_use(kernels, calls, dire
     odd = ((4, 8, 6, 6), (16, 8, 3, 3), (2, 2), (1, 1), (4, 16, 3, 3))
     roofline.time_convolution(roofline.Convolution("", direction, *odd), engine(kernels))
     assert len(called) == calls
+
+
+@needs_kernels
+def test_no_gradient_is_computed_that_nothing_asks_for(monkeypatch):
+    """A stem whose bias is done with, and frozen stages, need none from the convolution after them."""
+    asked = []
+    run = functions.input_gradient
+    monkeypatch.setattr(functions, "input_gradient", lambda *a: asked.append(1) or run(*a))
+    plan = small("muon94", freeze=(0.5, 0.75))
+    made = program(plan, DATA, engine("all"))
+    counts = []
+    for step in range(made.steps):
+        asked.clear()
+        made.run(step, step + 1)
+        counts.append(len(asked))
+    # all of six hand a gradient on while the stem learns, then all but the first; then group1 rests
+    assert counts[0] == 6
+    assert counts[made.steps // 2] == 5
+    assert counts[-1] == 3
+    assert all(p.requires_grad for n, p in made.model.named_parameters() if n in made.model.roles())

@@ -1,4 +1,4 @@
-"""Builds and loads the C++ beside it, once a machine, if there is a compiler; if there is none, nothing is lost.
+"""Builds and loads the C++ beside it, once a machine, if there is a compiler; without one nothing is lost.
 
 The library is kept in the user's cache under a name made of its source, the compiler and the processor.
 """

@@ -122,8 +122,8 @@ class RunProfile:
 
     @property
     def reach(self) -> float:
-        """`rate` as a share of the convolution peak. All products count, so where convolutions save some (`done`)
-        this can be more than 1."""
+        """`rate` as a share of the convolution peak. All products count, so where convolutions save some
+        (`done`) this can be more than 1."""
         return self.rate / self.peaks.convolution
 
     @property

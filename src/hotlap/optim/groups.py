@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +15,7 @@ from hotlap.optim.lars import lars_step
 from hotlap.optim.muon import muon_step
 from hotlap.optim.sgd import sgd_step
 
-__all__ = ["Averaged", "Group", "Phase"]
+__all__ = ["Averaged", "Group", "Phase", "at_rest"]
 
 
 @dataclass
@@ -55,6 +57,19 @@ class Group:
         else:
             form = opt.lr_in_velocity
             sgd_step(self.weights, grads, self.velocity, lr, decay, momentum, lr_in_velocity=form)
+
+
+@contextmanager
+def at_rest(groups: Sequence[Group]) -> Iterator[None]:
+    """Inside, nothing is kept for gradients that only these groups' parameters would need."""
+    weights = [w for group in groups for w in group.weights]
+    for w in weights:
+        w.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for w in weights:
+            w.requires_grad_(True)
 
 
 @dataclass
