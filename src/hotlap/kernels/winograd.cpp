@@ -303,7 +303,7 @@ extern "C" void winograd(const bf16* x, const float* filters, bf16* y, int image
 namespace {
 
 constexpr int IN = 8, OUT = WIDE;
-constexpr int PAIRS = 128;  // of tiles, at a time
+constexpr size_t CHUNK = size_t(8) << 20;  // bytes of transformed tiles at a time; threads wait for each other twice
 
 // (IN, OUT) += (pairs, IN) transposed x (pairs, OUT)
 inline void add_product(const pair* x, const pair* g, int pairs, float* to) {
@@ -329,16 +329,17 @@ extern "C" void winograd_weight_gradient(const bf16* x, const bf16* g, float* dw
     const Tiles tiles(images, height, width);
     const int in = (c_in + 15) / 16 * 16, out = (c_out + OUT - 1) / OUT * OUT;
     // V [spot][sixteen of in][pair][16], Z [spot][block of out][pair][OUT], dU [spot][block of out][in][OUT]
-    const size_t v_spot = size_t(PAIRS) * in + 16, z_spot = size_t(PAIRS) * out + 16, u_spot = size_t(in) * out;
+    const int all_pairs = (tiles.count() + 1) / 2;
+    const int most = std::max<int>(16, CHUNK / (sizeof(pair) * SPOTS * (in + out)));
+    const size_t v_spot = size_t(most) * in + 16, z_spot = size_t(most) * out + 16, u_spot = size_t(in) * out;
     pair *v = kept[0].of<pair>(SPOTS * v_spot), *z = kept[1].of<pair>(SPOTS * z_spot);
     float* du = kept[2].of<float>(SPOTS * u_spot);
-    const int all_pairs = (tiles.count() + 1) / 2;
 #pragma omp parallel
     {
 #pragma omp for schedule(static)
         for (int p = 0; p < SPOTS; p++) std::memset(du + p * u_spot, 0, sizeof(float) * u_spot);
-        for (int begin = 0; begin < all_pairs; begin += PAIRS) {
-            const int pairs = std::min(PAIRS, all_pairs - begin);
+        for (int begin = 0; begin < all_pairs; begin += most) {
+            const int pairs = std::min(most, all_pairs - begin);
 #pragma omp for schedule(static)
             for (int k = 0; k < pairs; k++) {
                 const bf16 *windows[2][SPOTS], *ends[2][SIDE * SIDE];
@@ -353,7 +354,7 @@ extern "C" void winograd_weight_gradient(const bf16* x, const bf16* g, float* dw
                         both_ways<WINDOW, WINDOW>(
                             look, [&](int i, int j) { return load(windows[h][i * WINDOW + j] + c, mask); },
                             spots[h]);
-                    pair* to = v + size_t(c) * PAIRS + k * 16;
+                    pair* to = v + size_t(c) * most + k * 16;
                     for (int p = 0; p < SPOTS; p++, to += v_spot)
                         _mm512_store_si512(to, paired(spots[0][p], spots[1][p]));
                 }
@@ -363,7 +364,7 @@ extern "C" void winograd_weight_gradient(const bf16* x, const bf16* g, float* dw
                         both_ways<SIDE, WINDOW>(
                             unsettle, [&](int i, int j) { return load(ends[h][i * SIDE + j] + c, mask); },
                             spots[h]);
-                    pair* to = z + size_t(c / OUT) * PAIRS * OUT + k * OUT + c % OUT;
+                    pair* to = z + size_t(c / OUT) * most * OUT + k * OUT + c % OUT;
                     for (int p = 0; p < SPOTS; p++, to += z_spot)
                         _mm512_store_si512(to, paired(spots[0][p], spots[1][p]));
                 }
@@ -372,8 +373,8 @@ extern "C" void winograd_weight_gradient(const bf16* x, const bf16* g, float* dw
             for (int p = 0; p < SPOTS; p++)
                 for (int o = 0; o < out; o += OUT)
                     for (int i = 0; i < c_in; i += IN)
-                        add_product(v + p * v_spot + size_t(i / 16) * 16 * PAIRS + i % 16,
-                                    z + p * z_spot + size_t(o) * PAIRS, pairs,
+                        add_product(v + p * v_spot + size_t(i / 16) * 16 * most + i % 16,
+                                    z + p * z_spot + size_t(o) * most, pairs,
                                     du + p * u_spot + size_t(o) * in + size_t(i) * OUT);
         }
 #pragma omp for schedule(static)
