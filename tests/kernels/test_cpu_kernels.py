@@ -13,7 +13,13 @@ from helpers import noise_dataset, program
 from hotlap.errors import UserError
 from hotlap.kernels import choice, cpu, functions
 from hotlap.kernels.cpu import library
-from hotlap.kernels.functions import Convolution, PoolNormAct, weight_gradient
+from hotlap.kernels.functions import (
+    Convolution,
+    ConvolutionPool,
+    PoolNormAct,
+    convolution_pool,
+    weight_gradient,
+)
 from hotlap.machine import Engine, resolve
 from hotlap.nets import Norm
 from hotlap.nets.layers import BatchNorm, Chain, Conv2d
@@ -124,6 +130,74 @@ def test_a_convolution_by_3x3_filters_and_its_gradients(count, c_in, c_out, heig
     assert torch.equal(got, again), "the same convolution twice has other bits"
     for a, b in zip(results[0], torch.autograd.grad(again, (x, weight), grad), strict=True):
         assert torch.equal(a, b), "the same gradient twice has other bits"
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("count", "c_in", "c_out", "height", "width"),
+    [
+        (3, 24, 64, 31, 31),  # a row and a column that are pooled by none
+        (5, 64, 48, 15, 6),
+        (2, 7, 16, 8, 4),
+        (1, 3, 16, 2, 3),
+        (70, 16, 32, 5, 6),
+    ],
+)
+def test_a_convolution_that_pools_is_the_convolution_and_then_the_pool(count, c_in, c_out, height, width):
+    x = images(count, c_in, height, width).add_(0.3).requires_grad_()
+    weight = filters(c_out, c_in).requires_grad_()
+    whole = Convolution.apply(x, weight, 1)
+    pooled = ConvolutionPool.apply(x, weight)
+    assert torch.equal(pooled, F.max_pool2d(whole, 2))
+    # of each four pixels the one that is said to be the largest gets the gradient, and is as large as any
+    _, which = convolution_pool(x.detach(), weight)
+    grad = images(*pooled.shape, seed=1)
+    b, c, h, w = pooled.shape
+    corner = F.one_hot(which.view(b, h, w, c).long(), 4).movedim(3, 1).view(b, c, h, w, 2, 2)
+    crop = whole.detach()[:, :, : 2 * h, : 2 * w].view(b, c, h, 2, w, 2).transpose(3, 4)
+    assert torch.equal((crop * corner).sum((4, 5)), pooled)
+    spread = torch.zeros_like(whole)
+    four = (grad[..., None, None] * corner).transpose(3, 4).reshape(b, c, 2 * h, 2 * w)
+    spread[:, :, : 2 * h, : 2 * w] = four.to(spread.dtype)
+    wanted = torch.autograd.grad(whole, (x, weight), spread)
+    for got, exact in zip(torch.autograd.grad(pooled, (x, weight), grad), wanted, strict=True):
+        assert torch.equal(got, exact)
+
+
+@needs_kernels
+def test_of_equal_results_the_first_is_pooled_and_no_number_stays_none():
+    x = torch.zeros(1, 16, 8, 8).bfloat16().contiguous(memory_format=torch.channels_last)
+    pooled, which = convolution_pool(x, filters(16, 16))
+    assert not pooled.any()
+    assert not which.any()
+    x[0, 3, 4, 4] = float("nan")
+    pooled, _ = convolution_pool(x, filters(16, 16))
+    assert pooled[0, :, 1:3, 1:3].isnan().all(), "filters reach from row and column 3 to 5"
+
+
+@needs_kernels
+def test_a_chain_pools_at_once_where_nothing_is_watched(monkeypatch):
+    counted = []
+    run = ConvolutionPool.apply
+    monkeypatch.setattr(ConvolutionPool, "apply", lambda *a: counted.append(1) or run(*a))
+
+    def chain(kernel=3, native=True, pool=2):
+        conv = Conv2d(16, 32, kernel)
+        conv.reset(torch.Generator().manual_seed(0))
+        conv.native = native
+        return unit(conv, nn.MaxPool2d(pool), BatchNorm(32, Norm()), nn.GELU())
+
+    x = images(4, 16, 9, 8)
+    y = chain()(x)
+    assert len(counted) == 1
+    apart_ = chain()
+    apart_[1].register_forward_hook(lambda *_: None)
+    assert off(y, apart_(x)) < BF16
+    for other in (chain(kernel=1), chain(native=False)):
+        other(x)
+    chain()(x.float())
+    chain()[:1](x)
+    assert len(counted) == 1
 
 
 @needs_kernels

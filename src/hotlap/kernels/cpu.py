@@ -84,8 +84,8 @@ def declared(lib: ctypes.CDLL) -> ctypes.CDLL:
     """The library, its functions told what they take."""
     pointer, whole, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
     lib.weight_gradient.argtypes = [pointer] * 3 + [whole] * 7
-    lib.winograd.argtypes = [pointer] * 3 + [whole] * 6
-    lib.winograd_weight_gradient.argtypes = [pointer] * 3 + [whole] * 5
+    lib.winograd.argtypes = [pointer] * 5 + [whole] * 6
+    lib.winograd_weight_gradient.argtypes = [pointer] * 4 + [whole] * 5
     lib.pool_norm_act.argtypes = [pointer, whole, real, *[pointer] * 3, real, whole, *[pointer] * 6]
     lib.pool_norm_act_backward.argtypes = [pointer, whole, real, *[pointer] * 11]
     convolutions = (lib.weight_gradient, lib.winograd, lib.winograd_weight_gradient)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import Any
 
 import torch
@@ -64,19 +65,36 @@ def convolution(x: Tensor, weight: Tensor, padding: int) -> Tensor:
     if not is_winograd(weight, padding):
         return F.conv2d(x, weight.to(x.dtype), padding=padding)
     b, _, height, width = x.shape
-    return _winograd(x, weight, (b, weight.shape[0], height, width), False)
+    return _winograd(x, None, weight, (b, weight.shape[0], height, width), None, False)
 
 
-def input_gradient(x: Tensor, weight: Tensor, grad: Tensor, padding: int) -> Tensor:
+def convolution_pool(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest of each 2x2 pixels of a convolution (see `convolution`) by 3x3 filters with a padding of
+    one pixel, without the convolution's own result ever being written.
+
+    Returns:
+        The pooled result (B, C_out, H // 2, W // 2), bfloat16, channels-last; and which of the four pixels
+        each is, row by row from 0, uint8 in the order of the result's memory.
+    """
+    b, _, height, width = x.shape
+    shape = (b, weight.shape[0], height // 2, width // 2)
+    which = torch.empty(math.prod(shape), dtype=torch.uint8)
+    return _winograd(x, None, weight, shape, which, False), which
+
+
+def input_gradient(
+    x: Tensor, weight: Tensor, grad: Tensor, padding: int, which: Tensor | None = None
+) -> Tensor:
     """The gradient of a convolution's input `x`, of its shape, bfloat16, channels-last.
 
     Args:
         x, weight: as for `convolution`, as is what is said there of rounding.
         grad: of the output, (B, C_out, H', W') bfloat16, channels-last.
         padding: pixels; the stride is 1.
+        which: where `grad` is of the result of `convolution_pool`, what that gave with it.
     """
     if is_winograd(weight, padding):
-        return _winograd(grad, weight, tuple(x.shape), True)
+        return _winograd(grad, which, weight, tuple(x.shape), None, True)
     ones = (1, 1)
     dx: Tensor = torch.ops.aten.convolution_backward(
         grad,
@@ -94,11 +112,20 @@ def input_gradient(x: Tensor, weight: Tensor, grad: Tensor, padding: int) -> Ten
     return dx
 
 
-def _winograd(x: Tensor, weight: Tensor, shape: tuple[int, ...], gradient: bool) -> Tensor:
+def _winograd(
+    x: Tensor,
+    x_which: Tensor | None,
+    weight: Tensor,
+    shape: tuple[int, ...],
+    which: Tensor | None,
+    gradient: bool,
+) -> Tensor:
+    """What `winograd.cpp` makes of `x`: a result of `shape`; one of the two may be pooled."""
     out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
     w = weight.detach().float().contiguous(memory_format=torch.channels_last)
-    b, _, height, width = x.shape
-    _lib().winograd(*_at(x, w, out), b, height, width, w.shape[1], w.shape[0], int(gradient))
+    b, _, height, width = out.shape if x_which is not None else x.shape
+    sizes = b, height, width, w.shape[1], w.shape[0]
+    _lib().winograd(*_at(x, x_which, w, out, which), *sizes, int(gradient))
     return out
 
 
@@ -107,7 +134,9 @@ def takes_norm(x: Tensor) -> bool:
     return x.shape[1] % LANES == 0 and fits(x)
 
 
-def weight_gradient(x: Tensor, grad: Tensor, kernel: int, padding: int) -> Tensor:
+def weight_gradient(
+    x: Tensor, grad: Tensor, kernel: int, padding: int, which: Tensor | None = None
+) -> Tensor:
     """The gradient of a convolution's filters, (C_out, C_in, k, k) float32, channels-last.
 
     Products are of bfloat16, sums of float32. Padding is skipped, not multiplied. Where `is_winograd`, each
@@ -117,13 +146,14 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: int, padding: int) -> Tenso
         x, grad: the convolution's input (B, C_in, H, W) and the gradient of its output (B, C_out, H', W'),
             bfloat16, channels-last; C_out in sixteens.
         kernel, padding: pixels; the stride is 1.
+        which: where `grad` is of the result of `convolution_pool`, what that gave with it.
     """
     lib = _lib()
     b, c_in, height, width = x.shape
     c_out = grad.shape[1]
     out = torch.empty(c_out, c_in, kernel, kernel).contiguous(memory_format=torch.channels_last)
     if is_winograd(out, padding):
-        lib.winograd_weight_gradient(*_at(x, grad, out), b, height, width, c_in, c_out)
+        lib.winograd_weight_gradient(*_at(x, grad, which, out), b, height, width, c_in, c_out)
     else:
         lib.weight_gradient(*_at(x, grad, out), b, height, width, c_in, c_out, kernel, padding)
     return out
@@ -153,6 +183,25 @@ class Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             dw = weight_gradient(x, grad, weight.shape[-1], ctx.padding)
         return dx, dw, None
+
+
+class ConvolutionPool(torch.autograd.Function):
+    """`convolution_pool`, its result alone. Input (B, C_in, H, W), filters (C_out, C_in, 3, 3) float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        out, which = convolution_pool(x, weight)
+        ctx.save_for_backward(x, weight, which)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight, which = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        dx = input_gradient(x, weight, grad, 1, which) if ctx.needs_input_grad[0] else None
+        dw = weight_gradient(x, grad, 3, 1, which) if ctx.needs_input_grad[1] else None
+        return dx, dw
 
 
 class PoolNormAct(torch.autograd.Function):
@@ -241,5 +290,5 @@ def _lib() -> ctypes.CDLL:
     return lib
 
 
-def _at(*tensors: Tensor) -> list[int]:
-    return [t.data_ptr() for t in tensors]
+def _at(*tensors: Tensor | None) -> list[int | None]:
+    return [None if t is None else t.data_ptr() for t in tensors]

@@ -111,17 +111,41 @@ struct Tiles {
     int top(int tile) const { return tile / columns % rows * SIDE; }
     int left(int tile) const { return tile % columns * SIDE; }
     size_t pixel(int n, int r, int c) const { return (size_t(n) * height + r) * width + c; }
+    size_t pooled(int n, int r, int c) const { return (size_t(n) * (height / 2) + r) * (width / 2) + c; }
+};
 
-    // Where the N x N pixels from `above` the tile's first one are; a tile that there is not is all nothing.
-    template <int N>
-    void find(const bf16* x, int channels, int tile, int above, const bf16** at) const {
-        const int n = image(tile), r = top(tile) - above, c = left(tile) - above;
+// N x N pixels about a tile; what lies outside of the image, and a tile that there is not, is zero. POOLED: x are
+// the gradients of the largest of each 2x2 pixels, and `which` says, from 0 to 3, of which pixel they are.
+template <int N, bool POOLED>
+class Patch {
+  public:
+    Patch() = default;
+    Patch(const Tiles& s, const bf16* x, const uint8_t* which, int channels, int tile) {
+        const int n = s.image(tile), r = s.top(tile) - ABOVE, c = s.left(tile) - ABOVE, side = POOLED ? 2 : 1;
+        const int end_r = s.height / side * side, end_c = s.width / side * side;
         for (int i = 0; i < N; i++)
             for (int j = 0; j < N; j++) {
-                const bool inside = tile < count() && r + i >= 0 && r + i < height && c + j >= 0 && c + j < width;
-                at[i * N + j] = inside ? x + pixel(n, r + i, c + j) * channels : NOTHING;
+                const int row = r + i, column = c + j;
+                const bool inside = tile < s.count() && row >= 0 && row < end_r && column >= 0 && column < end_c;
+                const size_t pixel = POOLED ? s.pooled(n, row / 2, column / 2) : s.pixel(n, row, column);
+                at[i * N + j] = inside ? x + pixel * channels : NOTHING;
+                if (POOLED) of[i * N + j] = inside ? which + pixel * channels : (const uint8_t*)NOTHING;
             }
     }
+    // Sixteen channels from k on, of which `mask` there are, of pixel (i, j).
+    __m512 operator()(int i, int j, int k, __mmask16 mask) const {
+        if (POOLED) {
+            const __m128i from = _mm_maskz_loadu_epi8(mask, of[i * N + j] + k);
+            const int corner = (i + ABOVE) % 2 * 2 + (j + ABOVE) % 2;  // tiles begin at even pixels
+            mask = _mm_mask_cmpeq_epi8_mask(mask, from, _mm_set1_epi8(char(corner)));
+        }
+        return load(at[i * N + j] + k, mask);
+    }
+
+  private:
+    static constexpr int ABOVE = (N - SIDE) / 2;
+    const bf16* at[N * N];
+    const uint8_t* of[POOLED ? N * N : 1];
 };
 
 // Memory that a thread keeps from one call to the next, in huge pages where the system has them: a transform
@@ -222,12 +246,54 @@ void pack(const float* w, int c_in, int c_out, bool gradient, pair* to, int pane
     }
 }
 
-}  // namespace
+// The result of a tile, of 32 channels of which `mask` there are.
+struct Result {
+    __m512 of[2][SIDE * SIDE] = {};
 
-// x (images, height, width, in), filters (c_out, 3, 3, c_in), y (images, height, width, out): in and out are c_in
-// and c_out, or for the gradient of the input c_out and c_in.
-extern "C" void winograd(const bf16* x, const float* filters, bf16* y, int images, int height, int width,
-                         int c_in, int c_out, int gradient) {
+    void put(const Tiles& s, int tile, bf16* y, int channels, __mmask32 mask, bool past) const {
+        const int r = s.top(tile), c = s.left(tile);
+        for (int i = 0; i < std::min(SIDE, s.height - r); i++) {
+            bf16* to = y + s.pixel(s.image(tile), r + i, c) * channels;
+            for (int j = 0; j < std::min(SIDE, s.width - c); j++, to += channels) {
+                const int k = i * SIDE + j;
+                const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(of[1][k], of[0][k]);
+                if (past)
+                    _mm512_stream_si512((__m512i*)to, both);
+                else
+                    _mm512_mask_storeu_epi16(to, mask, both);
+            }
+        }
+    }
+
+    // The largest of each 2x2 pixels, and which it was: the first of several; what is no number stays none.
+    void put_largest(const Tiles& s, int tile, bf16* y, uint8_t* which, int channels, __mmask32 mask) const {
+        const int r = s.top(tile) / 2, c = s.left(tile) / 2;
+        for (int i = 0; i < std::min(SIDE / 2, s.height / 2 - r); i++)
+            for (int j = 0; j < std::min(SIDE / 2, s.width / 2 - c); j++) {
+                __m512 best[2];
+                __m128i from[2];
+                for (int h = 0; h < 2; h++) {
+                    const __m512* corners = of[h] + 2 * i * SIDE + 2 * j;
+                    best[h] = corners[0];
+                    from[h] = _mm_setzero_si128();
+                    for (int k = 1; k < 4; k++) {
+                        const __m512 v = corners[k / 2 * SIDE + k % 2];
+                        const __mmask16 more = _mm512_cmp_ps_mask(v, best[h], _CMP_GT_OQ)
+                                               | _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+                        best[h] = _mm512_mask_mov_ps(best[h], more, v);
+                        from[h] = _mm_mask_mov_epi8(from[h], more, _mm_set1_epi8(char(k)));
+                    }
+                }
+                const size_t at = s.pooled(s.image(tile), r + i, c + j) * channels;
+                _mm512_mask_storeu_epi16(y + at, mask, (__m512i)_mm512_cvtne2ps_pbh(best[1], best[0]));
+                _mm256_mask_storeu_epi8(which + at, mask, _mm256_set_m128i(from[1], from[0]));
+            }
+    }
+};
+
+template <bool FROM_POOLED>
+void convolve(const bf16* x, const uint8_t* x_which, const float* filters, bf16* y, uint8_t* y_which, int images,
+              int height, int width, int c_in, int c_out, bool gradient) {
     const Tiles tiles(images, height, width);
     const int in = gradient ? c_out : c_in, out = gradient ? c_in : c_out;
     const int pairs = (in + 1) / 2, panels = (out + WIDE - 1) / WIDE, row = (in + 15) / 16 * 16;
@@ -245,13 +311,11 @@ extern "C" void winograd(const bf16* x, const float* filters, bf16* y, int image
         for (int job = 0; job < jobs; job++) {
             const int begin = job * BATCH, count = std::min(BATCH, tiles.count() - begin);
             for (int t = 0; t < BATCH; t++) {
-                const bf16* at[SPOTS];
-                tiles.find<WINDOW>(x, in, begin + t, 1, at);
+                const Patch<WINDOW, FROM_POOLED> window(tiles, x, x_which, in, begin + t);
                 for (int k = 0; k < in; k += 16) {
                     __m512 spots[SPOTS];
                     const __mmask16 mask = first(in - k);
-                    both_ways<WINDOW, WINDOW>(
-                        look, [&](int i, int j) { return load(at[i * WINDOW + j] + k, mask); }, spots);
+                    both_ways<WINDOW, WINDOW>(look, [&](int i, int j) { return window(i, j, k, mask); }, spots);
                     for (int p = 0; p < SPOTS; p++) store(v + p * v_spot + size_t(t) * row + k, spots[p]);
                 }
             }
@@ -267,31 +331,34 @@ extern "C" void winograd(const bf16* x, const float* filters, bf16* y, int image
                     }
                 const __mmask32 mask = left < WIDE ? (1u << left) - 1 : ~0u;
                 for (int t = 0; t < count; t++) {
-                    const int n = tiles.image(begin + t), r = tiles.top(begin + t), c = tiles.left(begin + t);
-                    __m512 done[2][SIDE * SIDE] = {};
+                    Result result;
                     for (int h = 0; h < vectors; h++) {
                         const float* from = m + t * WIDE + 16 * h;
                         both_ways<WINDOW, SIDE>(
                             settle,
                             [&](int i, int j) { return _mm512_load_ps(from + (i * WINDOW + j) * m_spot); },
-                            done[h]);
+                            result.of[h]);
                     }
-                    for (int i = 0; i < std::min(SIDE, height - r); i++) {
-                        bf16* to = y + tiles.pixel(n, r + i, c) * out + b * WIDE;
-                        for (int j = 0; j < std::min(SIDE, width - c); j++, to += out) {
-                            const int k = i * SIDE + j;
-                            const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(done[1][k], done[0][k]);
-                            if (past)
-                                _mm512_stream_si512((__m512i*)to, both);
-                            else
-                                _mm512_mask_storeu_epi16(to, mask, both);
-                        }
-                    }
+                    if (y_which)
+                        result.put_largest(tiles, begin + t, y + b * WIDE, y_which + b * WIDE, out, mask);
+                    else
+                        result.put(tiles, begin + t, y + b * WIDE, out, mask, past);
                 }
             }
         }
         _mm_sfence();
     }
+}
+
+}  // namespace
+
+// x (images, height, width, in), filters (c_out, 3, 3, c_in), y (images, height, width, out): in and out are c_in
+// and c_out, or for the gradient of the input c_out and c_in. Where there is y_which, y is the largest of each
+// 2x2 pixels, and y_which (as y) says which; where there is x_which, x is the gradient of such.
+extern "C" void winograd(const bf16* x, const uint8_t* x_which, const float* filters, bf16* y, uint8_t* y_which,
+                         int images, int height, int width, int c_in, int c_out, int gradient) {
+    const auto run = x_which ? convolve<true> : convolve<false>;
+    run(x, x_which, filters, y, y_which, images, height, width, c_in, c_out, gradient);
 }
 
 // ---- the gradient of the filters ---------------------------------------------------------------------------
@@ -321,11 +388,9 @@ inline void add_product(const pair* x, const pair* g, int pairs, float* to) {
         for (int v = 0; v < 2; v++) _mm512_store_ps(to + a * OUT + 16 * v, sum[a][v]);
 }
 
-}  // namespace
-
-// x (images, height, width, c_in), g (images, height, width, c_out), dw (c_out, 3, 3, c_in)
-extern "C" void winograd_weight_gradient(const bf16* x, const bf16* g, float* dw, int images, int height,
-                                         int width, int c_in, int c_out) {
+template <bool POOLED>
+void gradient(const bf16* x, const bf16* g, const uint8_t* g_which, float* dw, int images, int height, int width,
+              int c_in, int c_out) {
     const Tiles tiles(images, height, width);
     const int in = (c_in + 15) / 16 * 16, out = (c_out + OUT - 1) / OUT * OUT;
     // V [spot][sixteen of in][pair][16], Z [spot][block of out][pair][OUT], dU [spot][block of out][in][OUT]
@@ -342,18 +407,18 @@ extern "C" void winograd_weight_gradient(const bf16* x, const bf16* g, float* dw
             const int pairs = std::min(most, all_pairs - begin);
 #pragma omp for schedule(static)
             for (int k = 0; k < pairs; k++) {
-                const bf16 *windows[2][SPOTS], *ends[2][SIDE * SIDE];
+                Patch<WINDOW, false> windows[2];
+                Patch<SIDE, POOLED> ends[2];
                 for (int h = 0; h < 2; h++) {
-                    tiles.find<WINDOW>(x, c_in, 2 * (begin + k) + h, 1, windows[h]);
-                    tiles.find<SIDE>(g, c_out, 2 * (begin + k) + h, 0, ends[h]);
+                    windows[h] = Patch<WINDOW, false>(tiles, x, nullptr, c_in, 2 * (begin + k) + h);
+                    ends[h] = Patch<SIDE, POOLED>(tiles, g, g_which, c_out, 2 * (begin + k) + h);
                 }
                 __m512 spots[2][SPOTS];
                 for (int c = 0; c < in; c += 16) {
                     const __mmask16 mask = first(c_in - c);
                     for (int h = 0; h < 2; h++)
                         both_ways<WINDOW, WINDOW>(
-                            look, [&](int i, int j) { return load(windows[h][i * WINDOW + j] + c, mask); },
-                            spots[h]);
+                            look, [&](int i, int j) { return windows[h](i, j, c, mask); }, spots[h]);
                     pair* to = v + size_t(c) * most + k * 16;
                     for (int p = 0; p < SPOTS; p++, to += v_spot)
                         _mm512_store_si512(to, paired(spots[0][p], spots[1][p]));
@@ -362,8 +427,7 @@ extern "C" void winograd_weight_gradient(const bf16* x, const bf16* g, float* dw
                     const __mmask16 mask = c < c_out ? first(c_out - c) : 0;
                     for (int h = 0; h < 2; h++)
                         both_ways<SIDE, WINDOW>(
-                            unsettle, [&](int i, int j) { return load(ends[h][i * SIDE + j] + c, mask); },
-                            spots[h]);
+                            unsettle, [&](int i, int j) { return ends[h](i, j, c, mask); }, spots[h]);
                     pair* to = z + size_t(c / OUT) * most * OUT + k * OUT + c % OUT;
                     for (int p = 0; p < SPOTS; p++, to += z_spot)
                         _mm512_store_si512(to, paired(spots[0][p], spots[1][p]));
@@ -392,4 +456,13 @@ extern "C" void winograd_weight_gradient(const bf16* x, const bf16* g, float* dw
                 }
             }
     }
+}
+
+}  // namespace
+
+// x (images, height, width, c_in), g (images, height, width, c_out), dw (c_out, 3, 3, c_in). Where there is g_which,
+// g and g_which are of the largest of each 2x2 pixels.
+extern "C" void winograd_weight_gradient(const bf16* x, const bf16* g, const uint8_t* g_which, float* dw, int images,
+                                         int height, int width, int c_in, int c_out) {
+    (g_which ? gradient<true> : gradient<false>)(x, g, g_which, dw, images, height, width, c_in, c_out);
 }

@@ -8,7 +8,7 @@ in float32 whatever the activations are; the head computes in the dtype of the w
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hotlap.kernels.choice import used
-from hotlap.kernels.functions import Convolution, PoolNormAct, takes_convolution, takes_norm
+from hotlap.kernels.functions import (
+    Convolution,
+    ConvolutionPool,
+    PoolNormAct,
+    is_winograd,
+    takes_convolution,
+    takes_norm,
+)
 from hotlap.nets.describe import ROLES, Activation, Norm, Role, WhitenStem
 from hotlap.numerics import Kernels
 
@@ -198,24 +205,50 @@ class GhostNorm(torch.autograd.Function):
 
 
 class Chain(nn.Sequential):
-    """Modules in sequence; pool, norm and activation run as one kernel of ours where that takes them."""
+    """Modules in sequence; convolution and pool, and pool, norm and activation, run as one kernel of ours
+    where that takes them."""
 
     native = False
 
     def forward(self, x: Tensor) -> Tensor:
         rest = list(self)
         while rest:
-            count = together(rest) if self.native and takes_norm(x) else 0
-            x = one_kernel(rest[:count], x) if count else rest[0](x)
-            rest = rest[count or 1 :]
+            if pools_at_once(rest, x):
+                x = ConvolutionPool.apply(x, rest[0].weight)  # type: ignore[no-untyped-call]
+                count = 2
+            elif count := together(rest) if self.native and takes_norm(x) else 0:
+                x = one_kernel(rest[:count], x)
+            else:
+                x, count = rest[0](x), 1
+            rest = rest[count:]
         return x
+
+
+def watched(modules: Sequence[nn.Module]) -> bool:
+    """Whether a hook wants to see what a module reads or makes."""
+    return any(m._forward_hooks or m._forward_pre_hooks for m in modules)
+
+
+def pools_at_once(modules: list[nn.Module], x: Tensor) -> bool:
+    """Whether the first two modules are a convolution and a pool that `ConvolutionPool` takes."""
+    conv, *more = modules[:2]
+    return (
+        isinstance(conv, Conv2d)
+        and bool(more)
+        and isinstance(more[0], nn.MaxPool2d)
+        and conv.native
+        and min(x.shape[2:]) > 1
+        and takes_convolution(x, conv.weight, conv.stride)
+        and is_winograd(conv.weight, conv.padding)
+        and not watched(modules[:2])
+    )
 
 
 def together(modules: list[nn.Module]) -> int:
     """How many modules from the first on `one_kernel` takes: a pool or none, a norm and an activation."""
     pool = isinstance(modules[0], nn.MaxPool2d)
     unit = modules[: 2 + pool]
-    if len(unit) < 2 + pool or any(m._forward_hooks or m._forward_pre_hooks for m in unit):
+    if len(unit) < 2 + pool or watched(unit):
         return 0
     norm, act = unit[-2:]
     fits = isinstance(norm, BatchNorm) and norm.norm.precision == "fp32" and type(act) in ACTIVATIONS
