@@ -138,6 +138,7 @@ def test_a_convolution_by_3x3_filters_and_its_gradients(count, c_in, c_out, heig
     [
         (3, 24, 64, 31, 31),  # a row and a column that are pooled by none
         (5, 64, 48, 15, 6),
+        (3, 24, 32, 33, 5),  # the last row of tiles is pooled by none
         (2, 7, 16, 8, 4),
         (1, 3, 16, 2, 3),
         (70, 16, 32, 5, 6),

@@ -103,9 +103,10 @@ const bf16 NOTHING[1 << 14] = {};  // what lies outside of an image: zeros, for 
 
 struct Tiles {
     int images, height, width, rows, columns;
-    Tiles(int images, int height, int width)
-        : images(images), height(height), width(width), rows((height + SIDE - 1) / SIDE),
-          columns((width + SIDE - 1) / SIDE) {}
+    // `side`: 2 where only what lies in whole squares of 2x2 pixels is of use, else 1.
+    Tiles(int images, int height, int width, int side)
+        : images(images), height(height), width(width), rows((height / side * side + SIDE - 1) / SIDE),
+          columns((width / side * side + SIDE - 1) / SIDE) {}
     int count() const { return images * rows * columns; }
     int image(int tile) const { return tile / (rows * columns); }
     int top(int tile) const { return tile / columns % rows * SIDE; }
@@ -294,7 +295,7 @@ struct Result {
 template <bool FROM_POOLED>
 void convolve(const bf16* x, const uint8_t* x_which, const float* filters, bf16* y, uint8_t* y_which, int images,
               int height, int width, int c_in, int c_out, bool gradient) {
-    const Tiles tiles(images, height, width);
+    const Tiles tiles(images, height, width, y_which ? 2 : 1);
     const int in = gradient ? c_out : c_in, out = gradient ? c_in : c_out;
     const int pairs = (in + 1) / 2, panels = (out + WIDE - 1) / WIDE, row = (in + 15) / 16 * 16;
     const size_t panel = size_t(pairs) * WIDE, v_spot = size_t(BATCH) * row + 32, m_spot = BATCH * WIDE + 16;
@@ -391,7 +392,7 @@ inline void add_product(const pair* x, const pair* g, int pairs, float* to) {
 template <bool POOLED>
 void gradient(const bf16* x, const bf16* g, const uint8_t* g_which, float* dw, int images, int height, int width,
               int c_in, int c_out) {
-    const Tiles tiles(images, height, width);
+    const Tiles tiles(images, height, width, POOLED ? 2 : 1);
     const int in = (c_in + 15) / 16 * 16, out = (c_out + OUT - 1) / OUT * OUT;
     // V [spot][sixteen of in][pair][16], Z [spot][block of out][pair][OUT], dU [spot][block of out][in][OUT]
     const int all_pairs = (tiles.count() + 1) / 2;
