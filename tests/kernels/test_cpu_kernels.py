@@ -160,9 +160,10 @@ def test_a_convolution_that_pools_is_the_convolution_and_then_the_pool(count, c_
     spread = torch.zeros_like(whole)
     four = (grad[..., None, None] * corner).transpose(3, 4).reshape(b, c, 2 * h, 2 * w)
     spread[:, :, : 2 * h, : 2 * w] = four.to(spread.dtype)
-    wanted = torch.autograd.grad(whole, (x, weight), spread)
-    for got, exact in zip(torch.autograd.grad(pooled, (x, weight), grad), wanted, strict=True):
-        assert torch.equal(got, exact)
+    dx, dw = torch.autograd.grad(whole, (x, weight), spread)
+    got = torch.autograd.grad(pooled, (x, weight), grad)
+    assert torch.equal(got[0], dx)
+    assert off(got[1], dw) < 1e-5  # sums of float32 over other tiles at a time
 
 
 @needs_kernels
