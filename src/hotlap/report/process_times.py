@@ -115,7 +115,7 @@ def roofline(
     if whole is not None:
         ax.axhline(whole / 1e9, color=GREEN, ls="--", lw=1.2)
         ax.annotate(
-            f"the whole step: {whole / 1e9:,.0f} GFLOP/s, {100 * whole / roof:.0f}% of the limit",
+            f"the whole step: {whole / 1e9:,.0f} GFLOP/s, {100 * whole / roof:.0f}% of the roof",
             (bend, whole / 1e9),
             xytext=(4, -11),
             textcoords="offset points",
