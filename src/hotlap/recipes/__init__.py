@@ -6,9 +6,11 @@ from pathlib import Path
 
 from hotlap import recipe
 from hotlap.recipe import Recipe
-from hotlap.recipes import airbench, demo, page
+from hotlap.recipes import airbench, demo, fast, page
 
-BUILTIN: dict[str, Recipe] = {r.name: r for r in (*page.RECIPES, *airbench.RECIPES, *demo.RECIPES)}
+BUILTIN: dict[str, Recipe] = {
+    r.name: r for r in (*page.RECIPES, *airbench.RECIPES, *fast.RECIPES, *demo.RECIPES)
+}
 
 
 def find(name: str) -> Recipe:
