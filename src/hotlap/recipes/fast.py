@@ -9,9 +9,9 @@ from hotlap.recipes.airbench import HIVERGE94, HIVERGE_MUON
 from hotlap.tricks.fast_norm_statistics import FastNormStatistics
 from hotlap.tricks.progressive_resolution import ProgressiveResolution
 
-# Half the batch: on a CPU a large one buys nothing, and the norms' statistics are taken over as many images as
-# before. A pixel of padding at the stem makes maps of 16, 8 and 4 pixels, and half of that at half resolution,
-# which waste no part of a 4x4 tile of our convolutions.
+# Half the batch: on a CPU a large one buys nothing, and the norms' statistics are taken over as many images
+# as before. A pixel of padding at the stem makes maps of 16, 8 and 4 pixels, and half of that at half
+# resolution, which waste no part of a 4x4 tile of our convolutions.
 FAST94 = HIVERGE94.then(
     "fast94",
     Set("batch_size", 768),
