@@ -11,11 +11,20 @@ from helpers import BF16, FP32, noise_dataset, program
 from hotlap.cost import cost, step_flops
 from hotlap.data.loading import Resolution
 from hotlap.inspect import roofline
-from hotlap.inspect.operations import KINDS, REST, profile_steps
-from hotlap.inspect.roofline import Convolution, Peaks, TimedConvolution, convolutions
+from hotlap.inspect.operations import KINDS, REST, kind_of, profile_steps
+from hotlap.inspect.roofline import Convolution, Peaks, TimedConvolution, convolutions, flops_done
+from hotlap.kernels import functions
+from hotlap.kernels.cpu import library
 from hotlap.measure import profile
 from hotlap.measure.profile import OUTSIDE, profile_run
-from hotlap.measure.profile_page import as_json, convolutions_table, labels, parts_table, seconds_table
+from hotlap.measure.profile_page import (
+    as_json,
+    convolutions_table,
+    labels,
+    parts_table,
+    seconds_table,
+    summary,
+)
 from hotlap.plan import HardExamples
 from hotlap.recipes import BUILTIN
 
@@ -108,6 +117,46 @@ def test_arithmetic_and_traffic_of_a_convolution_by_hand():
     assert c.traffic(2) == 2 * (2 * 3 * 64 + 5 * 27 + 2 * 5 * 64)
     assert c.title == "3 -> 5, 3x3 at 8x8"
     assert TimedConvolution(c, 0.5, c.flops).rate == 2 * c.flops
+
+
+def test_products_that_are_done_by_hand():
+    c = Convolution("p", "forward", (2, 3, 9, 8), (16, 3, 3, 3), (1, 1), (1, 1), (2, 16, 9, 8))
+    assert flops_done(c, own=True) == 2 * 36 * 2 * (3 * 2) * 3 * 16  # 3 x 2 tiles of 4x4 in each of 2 images
+    assert flops_done(c, own=False) == c.flops
+    wide = replace(c, weight=(16, 3, 5, 5), padding=(2, 2))
+    assert flops_done(wide, own=True) == wide.flops
+
+
+@pytest.mark.skipif(isinstance(library(), str), reason=f"no CPU kernels: {library()}")
+def test_a_profile_says_which_share_of_the_products_is_done():
+    plan = small("muon94")
+    plan = replace(plan, net=replace(plan.net, widths=(16, 16, 16)))
+    engine = replace(BF16, memory_format="channels_last", kernels="all")
+    plain, ours = (clocked(program(plan, DATA, e)) for e in (replace(engine, kernels="none"), engine))
+    assert plain.done == 1
+    assert not any("Winograd" in line for line in summary(plain))
+    # of images of 16x16: 15x15, 7x7, 7x7, 3x3, 3x3 and 1x1, of which the stem's own 2x2 filters do all
+    timed = [t for s in ours.stretches for t in s.convolutions]
+    assert all(
+        (t.done < t.convolution.flops) == (t.convolution.title.count("3x3 at") > 0) or t.convolution.x[2] == 1
+        for t in timed
+    )
+    assert 0.25 < ours.done < 1
+    assert any(f"{100 * ours.done:.0f}% are done" in line for line in summary(ours))
+    assert as_json(ours)["share_of_products_done"] == ours.done
+
+
+def test_the_kernels_of_our_own_are_told_by_their_names():
+    for ours in (functions.Convolution, functions.ConvolutionPool):
+        assert kind_of(ours.__name__) == "convolution forward"
+        assert (
+            kind_of(f"autograd::engine::evaluate_function: {ours.__name__}Backward") == "convolution backward"
+        )
+    assert (
+        kind_of(functions.PoolNormAct.__name__)
+        == kind_of(f"{functions.PoolNormAct.__name__}Backward")
+        == "pool, norm, activation"
+    )
 
 
 @pytest.mark.parametrize("engine", [FP32, BF16], ids=["fp32", "bf16"])

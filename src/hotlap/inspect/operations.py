@@ -38,8 +38,8 @@ KINDS = (
 
 # innermost first: the first pattern that matches an operation, or failing that its caller, and so on, decides
 PATTERNS = (
-    ("convolution backward", r"ConvolutionBackward|convolution_backward"),
-    ("convolution forward", r"aten::(\w*conv\w*)$|^Convolution$"),
+    ("convolution backward", r"Convolution(Pool)?Backward|convolution_backward"),
+    ("convolution forward", r"aten::(\w*conv\w*)$|^Convolution(Pool)?$"),
     ("pool, norm, activation", r"PoolNormAct"),
     ("norm", r"batch_norm|BatchNorm|GhostNorm|\bnorm$"),
     ("pool", r"max_pool|MaxPool|avg_pool|AvgPool|adaptive_\w*pool"),

@@ -138,7 +138,7 @@ def draw(found: RunProfile) -> dict[str, Figure]:
         for t in s.convolutions
     ]
     roof = roofline(
-        f"{found.recipe}: its convolutions under the roof, {found.arithmetic}",
+        f"{found.recipe}: its convolutions and the roof, {found.arithmetic}",
         points,
         found.peaks.convolution,
         found.peaks.memory,

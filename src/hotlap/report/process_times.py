@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,11 @@ class Point:
     share: float
 
 
+def overlap(a: Point, b: Point) -> bool:
+    """Whether the names of two points of a roofline would lie on each other."""
+    return abs(math.log10(a.rate / b.rate)) < 0.05 and abs(math.log10(a.intensity / b.intensity)) < 0.5
+
+
 def roofline(
     title: str, points: Sequence[Point], roof: float, memory: float, whole: float | None = None
 ) -> Figure:
@@ -134,7 +140,11 @@ def roofline(
             lw=0,
             label=group,
         )
+    named: list[Point] = []
     for point in sorted(points, key=lambda p: -p.share)[:NAMED]:
+        if any(overlap(p, point) for p in named):
+            continue  # the larger one says where they are
+        named.append(point)
         ax.annotate(
             f"{point.label}  {100 * point.share:.0f}%",
             (point.intensity, point.rate / 1e9),
