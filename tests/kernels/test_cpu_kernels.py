@@ -195,7 +195,7 @@ def test_a_chain_pools_at_once_where_nothing_is_watched(monkeypatch):
     apart_ = chain()
     apart_[1].register_forward_hook(lambda *_: None)
     assert off(y, apart_(x)) < BF16
-    for other in (chain(kernel=1), chain(native=False)):
+    for other in (chain(kernel=1), chain(native=False), chain(pool=3)):
         other(x)
     chain()(x.float())
     chain()[:1](x)
@@ -348,6 +348,7 @@ def unit(*modules: nn.Module) -> Chain:
         (lambda: [BatchNorm(16, Norm()), nn.ReLU(), nn.MaxPool2d(2), BatchNorm(16, Norm()), nn.SiLU()], 2),
         (lambda: [BatchNorm(16, Norm(precision="half")), nn.ReLU()], 0),
         (lambda: [nn.MaxPool2d(2), BatchNorm(16, Norm())], 0),
+        (lambda: [nn.MaxPool2d(3, 2, 1), BatchNorm(16, Norm()), nn.ReLU()], 1),  # the pool is PyTorch's
         (lambda: [BatchNorm(16, Norm()), nn.Tanh()], 0),
     ],
 )

@@ -224,6 +224,15 @@ class Chain(nn.Sequential):
         return x
 
 
+def halves(module: nn.Module) -> bool:
+    """Whether a module is the pool that our kernels know: the largest of each 2x2 pixels."""
+    return isinstance(module, nn.MaxPool2d) and (module.kernel_size, module.stride, module.padding) == (
+        2,
+        2,
+        0,
+    )
+
+
 def watched(modules: Sequence[nn.Module]) -> bool:
     """Whether a hook wants to see what a module reads or makes."""
     return any(m._forward_hooks or m._forward_pre_hooks for m in modules)
@@ -235,7 +244,7 @@ def pools_at_once(modules: list[nn.Module], x: Tensor) -> bool:
     return (
         isinstance(conv, Conv2d)
         and bool(more)
-        and isinstance(more[0], nn.MaxPool2d)
+        and halves(more[0])
         and conv.native
         and min(x.shape[2:]) > 1
         and takes_convolution(x, conv.weight, conv.stride)
@@ -246,7 +255,7 @@ def pools_at_once(modules: list[nn.Module], x: Tensor) -> bool:
 
 def together(modules: list[nn.Module]) -> int:
     """How many modules from the first on `one_kernel` takes: a pool or none, a norm and an activation."""
-    pool = isinstance(modules[0], nn.MaxPool2d)
+    pool = halves(modules[0])
     unit = modules[: 2 + pool]
     if len(unit) < 2 + pool or watched(unit):
         return 0
