@@ -28,13 +28,14 @@ def main() -> int:
 
     from hotlap import data, machine
     from hotlap.clock import Clock
-    from hotlap.evaluate import all_logits, score
+    from hotlap.evaluate import score
     from hotlap.kernels.choice import used
     from hotlap.loop import train
     from hotlap.nets.layers import Conv2d
     from hotlap.program import Program
     from hotlap.recipe import Set
     from hotlap.recipes import find
+    from hotlap.views import all_logits
 
     recipe = find(args.recipe)
     plan = recipe.then("short", Set("epochs", args.epochs)).plan()

@@ -17,9 +17,9 @@ class Numerics:
             CUDA; on a CPU, which has no fast fp16, it is bf16 or fp32, whichever measures faster.
         memory_format: layout of activations.
         compile: whether the step goes through torch.compile.
-        kernels: which of hotlap's own CPU kernels stand in for PyTorch's: all, none, convolutions (those by
-            3x3 filters in fewer multiplications, with results that are off by about 1.2% of their size
-            where bfloat16 alone makes it 0.3%), or pool, norm and activation in one.
+        kernels: which of hotlap's own kernels stand in for PyTorch's: all, none, convolutions (on a CPU;
+            those by 3x3 filters in fewer multiplications, with results that are off by about 1.2% of their
+            size where bfloat16 alone makes it 0.3%), or pool, norm and activation in one.
     """
 
     precision: Literal["auto", "half", "fp32", "bf16", "fp16", "fp64"] = "auto"

@@ -19,11 +19,12 @@ from hotlap.checkpoint import load_model
 from hotlap.data.dataset import Split
 from hotlap.data.device import DeviceSet
 from hotlap.errors import UserError, did_you_mean
-from hotlap.evaluate import VIEWS, Score, all_logits, score
+from hotlap.evaluate import Score, score
 from hotlap.nets.layers import Network
 from hotlap.plan import Plan
 from hotlap.recipe import read_resolved
 from hotlap.spec import DataSpec
+from hotlap.views import VIEWS, all_logits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
 

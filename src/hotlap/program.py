@@ -1,7 +1,7 @@
 """A plan lowered onto a data set and a device: spans of static steps that can be run again and again.
 
-This is the only file that names torch.compile or a CUDA graph. Variation in time has two forms: values
-are read from a [steps, columns] table on the device by a device-side step counter, and structure (which
+Only this file compiles a step, and captures one (`capture.py`). Variation in time has two forms: values are
+read from a [steps, columns] table on the device by a device-side step counter, and structure (which
 parameters still learn, which averages are due, how large the images are) splits the run into spans. A step
 of one structure is the same kernels on the same addresses every time, so on CUDA it is captured once.
 """
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hotlap.capture import captured
 from hotlap.checks import check_plan
 from hotlap.data.dataset import Dataset
 from hotlap.data.device import DeviceSet
@@ -30,6 +31,7 @@ from hotlap.optim.groups import Averaged, Group, Phase, at_rest
 from hotlap.plan import Plan
 from hotlap.schedule import tabulate
 from hotlap.seeds import generator
+from hotlap.views import all_logits
 
 
 class Structure(NamedTuple):
@@ -106,6 +108,7 @@ class Program:
         self.spans = self._spans()
         self._losses_of = torch.compile(self._forward) if engine.compile else self._forward
         self._launch: dict[Structure, Callable[[], None]] = {}
+        self._views: dict[tuple[str, float], Callable[[], Tensor]] = {}
 
     # what is lowered, once
 
@@ -184,34 +187,30 @@ class Program:
         return spans
 
     def compile(self) -> None:
-        """Compile and capture every structure on dummy data; call `upload` and `begin` afterwards.
+        """Compile and capture every structure and the final evaluation on dummy data; call `upload` and
+        `begin` afterwards.
 
         Does nothing for an eager step on a CPU, which needs neither.
         """
-        if self.engine.device.type != "cuda" and not self.engine.compile:
-            return
-        self.feed.compile()
+        on_gpu = self.engine.device.type == "cuda"
+        if on_gpu or self.engine.compile:
+            self.feed.compile()
+            self.rehearse(capture=on_gpu)
+
+    def rehearse(self, capture: bool) -> None:
+        """Run a step of every structure, or capture each, and the final evaluation with them."""
         self.model.train()
         self.begin(seed=0)
         for structure in dict.fromkeys(span.structure for span in self.spans):
             self.feed.enter(0)
-            if self.engine.device.type == "cuda":
-                self._launch[structure] = self._capture(structure)
+            if capture:
+                step, again = partial(self._step, structure), partial(self.feed.enter, 0)
+                self._launch[structure] = captured(step, self.engine.device, again)
             else:
                 self._step(structure)
-
-    def _capture(self, structure: Structure) -> Callable[[], None]:
-        side = torch.cuda.Stream(self.engine.device)
-        side.wait_stream(torch.cuda.current_stream(self.engine.device))
-        with torch.cuda.stream(side):  # lazy initialisation must not fall into the capture
-            for _ in range(3):
-                self._step(structure)
-                self.feed.enter(0)
-        torch.cuda.current_stream(self.engine.device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._step(structure)
-        return graph.replay
+        if capture:
+            views = self.plan.evaluation.tta, self.plan.evaluation.share
+            self._views[views] = captured(partial(self._logits, *views), self.engine.device)
 
     def upload(self) -> None:
         """Bring the images to the device, in place of the dummy data."""
@@ -333,6 +332,13 @@ class Program:
             ema = next(a for a in self.averages if isinstance(a.average, EMA))
             return dict(zip(self.averaged_names, ema.slow, strict=True))
         return {k: v.detach() for k, v in self.model.state_dict().items()}
+
+    def logits(self, tta: str, share: float) -> Tensor:
+        """Logits (N, classes) of the test set by the tensors the plan evaluates; see `views.all_logits`."""
+        return self._views.get((tta, share), partial(self._logits, tta, share))()
+
+    def _logits(self, tta: str, share: float) -> Tensor:
+        return all_logits(self.model, self.evaluation_weights(), self.test_set, tta, share)
 
     def knobs_at(self, step: int) -> dict[str, float]:
         """The table's values at one step, by column."""

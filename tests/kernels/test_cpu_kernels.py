@@ -416,7 +416,7 @@ def test_a_run_is_the_same_run_with_them(name):
 @needs_kernels
 def test_auto_takes_what_was_measured_faster(tmp_path, monkeypatch):
     def found(a, b):
-        monkeypatch.setattr(choice, "measured", lambda _: {"convolution": a, "pool_norm_act": b})
+        monkeypatch.setattr(choice, "measured", lambda *_, **__: {"convolution": a, "pool_norm_act": b})
         return choice.choose("auto", True, tmp_path)
 
     assert found((1.0, 2.0), (1.0, 2.0)) == "all"
@@ -426,15 +426,17 @@ def test_auto_takes_what_was_measured_faster(tmp_path, monkeypatch):
     assert choice.choose("auto", False, tmp_path) == "none"
     assert choice.choose("all", True, tmp_path) == "all"
     assert choice.choose("none", False, tmp_path) == "none"
-    with pytest.raises(UserError, match=r"numerics\.kernels = 'all': they run on a CPU, in bf16"):
+    with pytest.raises(
+        UserError, match=r"numerics\.kernels = 'all': on this device they run in bf16, channels-last"
+    ):
         choice.choose("all", False, tmp_path)
 
 
 @needs_kernels
 def test_what_was_measured_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(choice, "milliseconds", lambda run: (run(), 2.0)[1])
+    monkeypatch.setattr(choice, "milliseconds", lambda run, _: (run(), 2.0)[1])
     assert choice.measured(tmp_path) == {"convolution": (2.0, 2.0), "pool_norm_act": (2.0, 2.0)}
-    monkeypatch.setattr(choice, "milliseconds", lambda run: 1.0)
+    monkeypatch.setattr(choice, "milliseconds", lambda *_: 1.0)
     assert choice.measured(tmp_path)["convolution"] == (2.0, 2.0)
     assert choice.measured(tmp_path, again=True)["convolution"] == (1.0, 1.0)
     (kept,) = tmp_path.glob("kernels-*.json")

@@ -15,6 +15,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+import cpu_graph
 import hotlap.tricks
 from helpers import BF16, FP32, noise_dataset, program
 from hotlap.data.augment import Flip, Translate
@@ -24,6 +25,7 @@ from hotlap.evaluate import evaluate
 from hotlap.flat import flatten, unflatten
 from hotlap.nets import AirNet, ConvStem, Norm, ResNet9, ResNet18
 from hotlap.plan import HardExamples, Plan, Trick
+from hotlap.program import Program
 from hotlap.recipe import check_order
 from hotlap.recipes import BUILTIN
 from hotlap.tricks import discover
@@ -110,6 +112,25 @@ def trains(plan: Plan, dataset) -> None:
     found = evaluate(made)
     assert found.count == len(dataset.test)
     assert 0 <= found.accuracy <= 100
+
+
+def replays(plan: Plan, dataset, monkeypatch) -> None:
+    """Steps and the evaluation recorded once, on dummy data, and replayed are those of the plan."""
+    monkeypatch.setattr("hotlap.program.captured", cpu_graph.captured)
+    found = []
+    for capture in (False, True):
+        made = Program(plan, dataset, FP32)
+        if capture:
+            made.feed.compile()
+            made.rehearse(capture=True)
+        made.upload()
+        made.begin(seed=3)
+        for start, stop in made.segments(0, None):
+            made.run(start, stop)
+        made.finish()
+        logits = made.logits(plan.evaluation.tta, plan.evaluation.share)
+        found.append({**{k: v.clone() for k, v in made.state().items()}, "logits": logits.clone()})
+    assert [k for k, v in found[0].items() if not torch.equal(v, found[1][k])] == []
 
 
 def applicable(trick: Trick, plan: Plan) -> bool:
@@ -280,6 +301,18 @@ def test_trains_on_shapes_and_classes_nobody_tuned_for(name, shape):
 @pytest.mark.parametrize("name", BUILTIN)
 def test_every_recipe_trains_on_them_too(name, shape):
     trains(shrunk(BUILTIN[name].plan()), DATASETS[shape])
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_its_steps_can_be_captured(name, monkeypatch):
+    trick = small(name)
+    base = next(plan for plan in SMALL.values() if applicable(trick, plan))
+    replays(shrunk(trick(base)), DATASETS["1x28x28 in 37"], monkeypatch)
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_a_recipes_steps_and_its_evaluation_can_be_captured(name, monkeypatch):
+    replays(shrunk(BUILTIN[name].plan()), DATASETS["3x48x64 in 5"], monkeypatch)
 
 
 def test_loader_processes_come_and_go():

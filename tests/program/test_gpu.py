@@ -65,6 +65,41 @@ def test_a_captured_program_is_reset_without_capturing_again():
     assert torch.isfinite(made.losses).all()
 
 
+@pytest.mark.parametrize("name", ["muon94", "hiverge94", "page/19-flip-tta"])
+def test_the_captured_evaluation_is_the_eager_one(name):
+    made = Program(plan_of(name), DATA, Engine(CUDA, "fp32", "channels_last", False, "test"))
+    run(made, 0, captured=True)
+    views = made.plan.evaluation.tta, made.plan.evaluation.share
+    assert list(made._views) == [views]
+    first = made.logits(*views).clone()
+    assert torch.allclose(first, made._logits(*views), rtol=1e-4, atol=1e-4)
+    run(made, 1, captured=False)  # other weights, on the same addresses
+    again = made.logits(*views)
+    assert not torch.allclose(first, again, rtol=1e-2, atol=1e-2)
+    assert torch.allclose(again, made._logits(*views), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["muon94", "airbench96", "page/15-ghost-norm", "page/10-resnet9"])
+def test_steps_with_our_kernels_are_those_without(name):
+    found = []
+    for kernels in ("none", "all"):
+        engine = Engine(CUDA, "fp32", "channels_last", False, "test", kernels)
+        found.append(run(Program(plan_of(name), DATA, engine), 0, captured=True))
+    plain, ours = found
+    assert not torch.equal(plain["losses"], ours["losses"]), "the kernels were not used"
+    # float32 sums in another order, and the first steps follow on each other
+    assert torch.allclose(plain["losses"][:4], ours["losses"][:4], rtol=1e-3)
+
+
+def test_which_kernels_are_used_is_measured(tmp_path):
+    from hotlap.kernels import choice
+
+    assert choice.missing(CUDA) is None
+    (times,) = choice.measured(tmp_path, device=CUDA).values()
+    assert all(0 < ms < 1000 for ms in times)
+    assert choice.choose("auto", True, tmp_path, CUDA) == ("all" if times[0] < times[1] else "none")
+
+
 def test_events_and_wall_clock_agree():
     made = Program(plan_of("muon94"), DATA, resolve(Numerics(), CUDA))
     made.compile()

@@ -10,13 +10,14 @@ import torch
 from helpers import BF16, FP32, FP64, noise_dataset, program
 from hotlap.clock import Clock
 from hotlap.errors import UserError
-from hotlap.evaluate import VIEWS, all_logits, evaluate
+from hotlap.evaluate import evaluate
 from hotlap.loop import Diverged, train
 from hotlap.optim import Lookahead, Rule
 from hotlap.plan import Plan
 from hotlap.program import Program
 from hotlap.recipes import BUILTIN
 from hotlap.schedule import tabulate
+from hotlap.views import VIEWS, all_logits
 
 DATA = noise_dataset((3, 16, 16), classes=4, train=70, test=33)
 

@@ -28,7 +28,6 @@ def run(args: argparse.Namespace) -> int:
 
     from hotlap import machine
     from hotlap.kernels import choice
-    from hotlap.kernels.cpu import library
     from hotlap.numerics import Numerics
 
     if args.threads:
@@ -36,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
     device = machine.pick_device("auto")
     allocator = machine.tune_allocator() if device.type == "cpu" else "CUDA's caching allocator"
     choices = machine.measured_choices(again=args.measure, compiled=args.compiled)
-    missing = library()
-    kernels = {} if isinstance(missing, str) else choice.measured(again=args.measure)
+    missing = choice.missing(device)
+    kernels = {} if missing else choice.measured(again=args.measure, device=device)
     engine = machine.resolve(Numerics(), device)
     facts = machine.machine_facts()
     out.say("machine")
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         rows.append((precision, layout.replace("_", "-"), compiled, f"{ms:.1f}", f"{ms / best:.2f}x"))
     out.columns(rows, indent="  ")
     out.say("\nhotlap's own kernels, against PyTorch's operations for the same")
-    if isinstance(missing, str):
+    if missing:
         out.say(f"  none: {missing}")
     else:
         lines = [("kernel", "ms", "PyTorch's ms", "times as fast")]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hotlap.clock import Clock
 from hotlap.data import Dataset, Split, data_spec
-from hotlap.evaluate import all_logits, score
+from hotlap.evaluate import score
 from hotlap.explain import Setting
 from hotlap.loop import Diverged, train
 from hotlap.machine import tune_allocator
@@ -26,6 +26,7 @@ from hotlap.optim import SGD, Rule
 from hotlap.plan import BASE_RULE, Knob, Plan
 from hotlap.program import Program
 from hotlap.schedule import Constant, Piecewise
+from hotlap.views import all_logits
 
 NET = ResNet9(widths=(8, 16, 32, 64))
 SIDE = 16  # pixels; a quarter of the arithmetic of 32

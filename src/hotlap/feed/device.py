@@ -123,7 +123,8 @@ class DeviceFeed:
         target = labels
         for op, choice in self._operations(Mixture, index):
             if target is labels:
-                target = F.one_hot(labels, self.images.classes).to(self.engine.weights_dtype)
+                classes = torch.arange(self.images.classes, device=labels.device)
+                target = (labels[:, None] == classes).to(self.engine.weights_dtype)
             x, target = op.mix(choice, x, target)
         return resized(x, scale, self.engine.format), target, labels
 

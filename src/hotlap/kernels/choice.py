@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -12,13 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hotlap.capture import captured
 from hotlap.errors import UserError
 from hotlap.files import user_cache, write_atomic
 from hotlap.kernels.cpu import key_of, library
-from hotlap.kernels.functions import Convolution, PoolNormAct
+from hotlap.kernels.functions import Convolution, pool_norm_act
 from hotlap.numerics import Kernels
 
 WORDS = {"convolution": "convolutions", "pool_norm_act": "pool, norm and activation"}
+KERNELS = {"cpu": tuple(WORDS), "cuda": ("pool_norm_act",)}  # by kind of device
+RUN_IN = {"cpu": "in bf16, channels-last, not compiled", "cuda": "channels-last, not in fp64, not compiled"}
+CPU = torch.device("cpu")
+ROUNDS, REPLAYS = 4, 20
 
 
 def used(kernels: Kernels, name: str) -> bool:
@@ -26,22 +33,45 @@ def used(kernels: Kernels, name: str) -> bool:
     return kernels in ("all", name)
 
 
-def choose(asked: Kernels, possible: bool, cache_dir: Path | None = None) -> Kernels:
+def missing(device: torch.device) -> str | None:
+    """In words why there are none on a device; None if there are."""
+    if device.type == "cuda":
+        return missing_on_gpu(device)
+    found = library()
+    return found if isinstance(found, str) else None
+
+
+@functools.cache
+def missing_on_gpu(device: torch.device) -> str | None:
+    """As `missing`."""
+    try:
+        from hotlap.kernels import gpu
+
+        gpu.try_out(device)
+    except ImportError as error:
+        return f"Triton cannot be imported: {error}"
+    except Exception as error:  # whatever a compiler, a driver or another version of Triton raises
+        return f"Triton does not compile them: {(str(error).splitlines() or [repr(error)])[0]}"
+    return None
+
+
+def choose(
+    asked: Kernels, possible: bool, cache_dir: Path | None = None, device: torch.device = CPU
+) -> Kernels:
     """The kernels to use: what was asked for, or under `auto` those measured faster, once a machine.
 
     Args:
-        possible: whether device, precision and layout are the kernels' own; if not, `auto` is none.
+        possible: whether precision and layout are the kernels' own; if not, `auto` is none.
 
     Raises:
         UserError: they were asked for and cannot be had.
     """
     if asked == "none" or (asked == "auto" and not possible):
         return "none"
-    missing = library()
-    if isinstance(missing, str) or not possible:
-        why = (
-            missing if isinstance(missing, str) else "they run on a CPU, in bf16, channels-last, not compiled"
-        )
+    why = missing(device) if possible else f"on this device they run {RUN_IN[device.type]}"
+    if why is None and asked == "convolution" and asked not in KERNELS[device.type]:
+        why = "there are none for a GPU"
+    if why is not None:
         if asked == "auto":
             return "none"
         raise UserError(
@@ -49,44 +79,60 @@ def choose(asked: Kernels, possible: bool, cache_dir: Path | None = None) -> Ker
         )
     if asked != "auto":
         return asked
-    faster = [name for name, (ours, theirs) in measured(cache_dir).items() if ours < theirs]
-    return "all" if len(faster) == len(WORDS) else faster[0] if faster else "none"  # type: ignore[return-value]
+    times = measured(cache_dir, device=device)
+    faster = [name for name, (ours, theirs) in times.items() if ours < theirs]
+    return "all" if len(faster) == len(times) else faster[0] if faster else "none"  # type: ignore[return-value]
 
 
-def measured(cache_dir: Path | None = None, again: bool = False) -> dict[str, tuple[float, float]]:
+def measured(
+    cache_dir: Path | None = None, again: bool = False, device: torch.device = CPU
+) -> dict[str, tuple[float, float]]:
     """Milliseconds of each kernel and of what it stands for, by name, measured once a machine and kept.
 
-    Only where `library` is one.
+    Only where none are `missing`.
     """
-    path = user_cache(cache_dir) / f"kernels-{key_of(torch.get_num_threads())}.json"
+    names = KERNELS[device.type]
+    path = user_cache(cache_dir) / f"kernels-{machine_key(device)}.json"
     if not again:
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(path.read_text())
-            return {name: (float(kept[name][0]), float(kept[name][1])) for name in WORDS}
-    pairs = contests()
+            return {name: (float(kept[name][0]), float(kept[name][1])) for name in names}
+    pairs = {name: sides for name, sides in contests(device).items() if name in names}
+    if device.type == "cuda":  # as in a run: without the host's time for each launch
+        pairs = {name: (captured(a, device), captured(b, device)) for name, (a, b) in pairs.items()}
     best = {name: [float("inf")] * 2 for name in pairs}
-    for _ in range(4):  # in turn, so that a busy moment does not decide against one of them
+    for _ in range(ROUNDS):  # in turn, so that a busy moment does not decide against one of them
         for name, sides in pairs.items():
             for i, side in enumerate(sides):
-                best[name][i] = min(best[name][i], milliseconds(side))
+                best[name][i] = min(best[name][i], milliseconds(side, device))
     found = {name: (ms[0], ms[1]) for name, ms in best.items()}
     with suppress(UserError):  # a read-only cache costs the next start a moment and nothing else
         write_atomic(path, json.dumps(found).encode())
     return found
 
 
-def contests() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-    """Each kernel and the library's own operations for the same, on 64 images."""
+def machine_key(device: torch.device) -> str:
+    """Changes when what was measured no longer holds."""
+    if device.type == "cpu":
+        return key_of(torch.get_num_threads())
+    source = Path(__file__).with_name("gpu.py").read_text()
+    facts = (source, torch.cuda.get_device_name(device), torch.__version__)
+    return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
+
+
+def contests(device: torch.device) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """Each kernel and the library's own operations for the same, on 64 images (on a GPU 1,024)."""
     gen = torch.Generator().manual_seed(0)
+    images = 64 if device.type == "cpu" else 1024
 
     def filled(*shape: int) -> Tensor:
-        made = torch.randn(shape, generator=gen).bfloat16()
+        made = torch.randn(shape, generator=gen).to(device, torch.bfloat16)
         return made.contiguous(memory_format=torch.channels_last)
 
     x, grad = filled(64, 64, 16, 16).requires_grad_(), filled(64, 128, 16, 16)
     w = filled(128, 64, 3, 3).float().requires_grad_()
-    large, out = filled(64, 64, 32, 32).requires_grad_(), filled(64, 64, 16, 16)
-    ones, zeros, mean, var = (torch.full((64,), v) for v in (1.0, 0.0, 0.0, 1.0))
+    large, out = filled(images, 64, 32, 32).requires_grad_(), filled(images, 64, 16, 16)
+    ones, zeros, mean, var = (torch.full((64,), v, device=device) for v in (1.0, 0.0, 0.0, 1.0))
 
     def convolution() -> object:
         y = Convolution.apply(x, w, 1)  # type: ignore[no-untyped-call]
@@ -95,10 +141,8 @@ def contests() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     def theirs() -> object:
         return torch.autograd.grad(F.conv2d(x, w.bfloat16(), padding=1), (x, w), grad)
 
-    def pool_norm_act() -> object:
-        y = PoolNormAct.apply(  # type: ignore[no-untyped-call]
-            large, ones, zeros, mean, var, True, True, 1, True, 0.1, 1e-5, "gelu", 1.0
-        )
+    def together() -> object:
+        y = pool_norm_act(large, ones, zeros, mean, var, True, True, 1, True, 0.1, 1e-5, "gelu", 1.0)
         return torch.autograd.grad(y, large, out)
 
     def apart() -> object:
@@ -107,11 +151,19 @@ def contests() -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
 
     return {
         "convolution": (convolution, theirs),
-        "pool_norm_act": (pool_norm_act, apart),
+        "pool_norm_act": (together, apart),
     }
 
 
-def milliseconds(run: Callable[[], object]) -> float:
+def milliseconds(run: Callable[[], object], device: torch.device = CPU) -> float:
+    """Of one call, the mean of many on a GPU."""
+    if device.type == "cpu":
+        start = time.perf_counter()
+        run()
+        return 1e3 * (time.perf_counter() - start)
+    torch.cuda.synchronize(device)
     start = time.perf_counter()
-    run()
-    return 1e3 * (time.perf_counter() - start)
+    for _ in range(REPLAYS):
+        run()
+    torch.cuda.synchronize(device)
+    return 1e3 * (time.perf_counter() - start) / REPLAYS

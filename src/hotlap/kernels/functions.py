@@ -15,6 +15,7 @@ from hotlap.kernels.cpu import library
 
 ACTIVATIONS = {"relu": 0, "celu": 1, "silu": 2, "gelu": 3}
 LANES = 16  # channels come in such numbers
+ON_GPU = (torch.float16, torch.bfloat16, torch.float32)
 MOST_CHANNELS = 1 << 14  # of what goes into a product of winograd.cpp
 
 
@@ -130,8 +131,19 @@ def _winograd(
 
 
 def takes_norm(x: Tensor) -> bool:
-    """Whether `PoolNormAct` takes `x`."""
+    """Whether the `PoolNormAct` of its device takes `x`."""
+    if x.is_cuda:
+        return x.dtype in ON_GPU and x.is_contiguous(memory_format=torch.channels_last)
     return x.shape[1] % LANES == 0 and fits(x)
+
+
+def pool_norm_act(x: Tensor, *settings: Any) -> Tensor:
+    """act(batch_norm(max_pool(x))); arguments as `PoolNormAct`'s, on the CPU or a CUDA device."""
+    function: Any = PoolNormAct
+    if x.is_cuda:
+        from hotlap.kernels.gpu import PoolNormAct as function  # needs triton
+    out: Tensor = function.apply(x, *settings)
+    return out
 
 
 def weight_gradient(

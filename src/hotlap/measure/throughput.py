@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from hotlap.clock import wait_for
-from hotlap.evaluate import BATCH, VIEWS, view_logits
 from hotlap.program import Program, Structure
+from hotlap.views import BATCH, VIEWS, view_logits
 
 Now = Callable[[], float]
 Block = tuple[int, int]  # steps, the second exclusive

@@ -19,8 +19,8 @@ from hotlap.kernels.choice import used
 from hotlap.kernels.functions import (
     Convolution,
     ConvolutionPool,
-    PoolNormAct,
     is_winograd,
+    pool_norm_act,
     takes_convolution,
     takes_norm,
 )
@@ -270,7 +270,7 @@ def one_kernel(modules: list[nn.Module], x: Tensor) -> Tensor:
     module, act = modules[-2:]
     assert isinstance(module, BatchNorm)
     n = module.norm
-    out: Tensor = PoolNormAct.apply(  # type: ignore[no-untyped-call]
+    return pool_norm_act(
         x,
         module.weight,
         module.bias,
@@ -285,7 +285,6 @@ def one_kernel(modules: list[nn.Module], x: Tensor) -> Tensor:
         ACTIVATIONS[type(act)],
         getattr(act, "alpha", 1.0),
     )
-    return out
 
 
 class Whiten(nn.Module):
