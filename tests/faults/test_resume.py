@@ -50,7 +50,7 @@ def step_of(folder: Path) -> int:
     try:
         with safe_open(folder / STATE, framework="pt") as f:
             return int(json.loads(f.metadata()["run"])["step"])
-    except (FileNotFoundError, SafetensorError):
+    except (FileNotFoundError, SafetensorError, RuntimeError):  # the last: replaced while it is opened
         return 0
 
 

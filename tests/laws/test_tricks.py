@@ -121,7 +121,9 @@ def replays(plan: Plan, dataset, monkeypatch) -> None:
     for capture in (False, True):
         made = Program(plan, dataset, FP32)
         if capture:
-            made.feed.compile()
+            if made.feed.prelude is not None:
+                made.feed.prelude.rehearse(capture=True)
+                made.feed.assume_prelude()
             made.rehearse(capture=True)
         made.upload()
         made.begin(seed=3)

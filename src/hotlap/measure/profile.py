@@ -40,7 +40,7 @@ class Stretch:
         steps: how many of them a run has.
         height, width: of the images, pixels.
         learning: how many parameters learn.
-        step_s: the clock's seconds a step, in the run's own way of running it.
+        step_s: the clock's mean seconds a step, in the run's own way of running it.
         profile: what the operations of a step take.
         flops: of a step.
         convolutions: each of a step's convolutions, timed by itself.
@@ -186,8 +186,8 @@ def profile_run(
     program.upload()
     begin_s = time_begin(program, measure_s / 2, now)
     program.run(0, 1)  # the very first step also makes kernels and buffers
-    clocked = [
-        statistics.median(time_steps(program, steps, measure_s * len(steps) / program.steps, now))
+    clocked = [  # the mean: where a machine has fast and slow minutes, a run has its share of both
+        statistics.fmean(time_steps(program, steps, measure_s * len(steps) / program.steps, now))
         for steps in kinds
     ]
     epochs = -(-program.steps // program.steps_per_epoch)
