@@ -73,8 +73,8 @@ class TimedConvolution:
     """A convolution and the seconds it takes by itself.
 
     Args:
-        done: FLOPs of the products that are really done: fewer than the convolution's own where its filters
-            are 3x3 and our kernels run it.
+        done: FLOPs of the products that are really done: fewer than the convolution's own where our kernels
+            run it in fewer, or skip its padding.
     """
 
     convolution: Convolution
@@ -206,7 +206,7 @@ def time_convolution(convolution: Convolution, engine: Engine, rounds: int = 3) 
 def flops_done(c: Convolution, own: bool) -> int:
     """FLOPs of the products that are done, by our own kernels or not."""
     if own and c.weight[2:] == (3, 3) and c.padding[0] == 1:
-        return functions.winograd_flops(c.x[0], *c.x[2:], *c.weight[1::-1])
+        return functions.flops_done(c.x[0], *c.x[2:], *c.weight[1::-1])
     return c.flops
 
 
@@ -218,20 +218,21 @@ def takes(c: Convolution, x: Tensor, weight: Tensor) -> bool:
 def convolution_peak(engine: Engine, flop: float | None = None) -> float:
     """FLOP/s of the fastest of a dozen convolutions of shapes that suit the machine, in its arithmetic.
 
-    All their multiplications are done: convolutions that need fewer (`kernels.functions.is_winograd`) can be
-    faster than this.
+    PyTorch's convolutions and ours, but for those that do fewer products (Winograd): they can be faster.
 
     Args:
         flop: of each convolution; None takes what runs for about a tenth of a second on a CPU.
     """
     flop = flop or PEAK_FLOP[engine.device.type]
-    best, engine = 0.0, replace(engine, kernels="none")
+    ours = engine.kernels in ("all", "convolution") and functions.in_tiles()
+    engines = [replace(engine, kernels=k) for k in ("none", *["convolution"] * ours)]
+    best = 0.0
     for channels, side in PEAK_SHAPES:
         images = max(1, round(flop / (2 * 9 * channels**2 * side**2)))
         for direction in PASSES:
             x = (images, channels, side, side)
             convolution = Convolution("", direction, x, (channels, channels, 3, 3), (1, 1), (1, 1), x)
-            best = max(best, time_convolution(convolution, engine).rate)
+            best = max(best, *(time_convolution(convolution, e).rate for e in engines), 0.0)
     return best
 
 

@@ -20,8 +20,8 @@ import torch
 from hotlap.files import user_cache
 from hotlap.processor import cpu_features, cpu_name
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("cpu.cpp", "winograd.cpp"))
-HEADERS = (Path(__file__).with_name("lanes.h"),)
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("cpu.cpp", "winograd.cpp", "amx.cpp"))
+HEADERS = tuple(Path(__file__).with_name(name) for name in ("lanes.h", "kept.h"))
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w")
 NEEDED = "avx512_bf16"
 COMPILERS = ("g++", "c++")
@@ -83,12 +83,17 @@ def openmp() -> list[str]:
 def declared(lib: ctypes.CDLL) -> ctypes.CDLL:
     """The library, its functions told what they take."""
     pointer, whole, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
-    lib.weight_gradient.argtypes = [pointer] * 3 + [whole] * 7
-    lib.winograd.argtypes = [pointer] * 5 + [whole] * 6
-    lib.winograd_weight_gradient.argtypes = [pointer] * 4 + [whole] * 5
-    lib.pool_norm_act.argtypes = [pointer, whole, real, *[pointer] * 3, real, whole, *[pointer] * 6]
-    lib.pool_norm_act_backward.argtypes = [pointer, whole, real, *[pointer] * 11]
-    convolutions = (lib.weight_gradient, lib.winograd, lib.winograd_weight_gradient)
-    for function in (*convolutions, lib.pool_norm_act, lib.pool_norm_act_backward):
-        function.restype = None
+    takes = {
+        "winograd_convolution": [pointer] * 5 + [whole] * 6,
+        "winograd_weight_gradient": [pointer] * 4 + [whole] * 5,
+        "weight_gradient": [pointer] * 3 + [whole] * 7,
+        "pool_norm_act": [pointer, whole, real, *[pointer] * 3, real, whole, *[pointer] * 6],
+        "pool_norm_act_backward": [pointer, whole, real, *[pointer] * 11],
+    }
+    takes["amx_convolution"] = takes["winograd_convolution"]
+    takes["amx_weight_gradient"] = takes["winograd_weight_gradient"]
+    takes["amx_any_weight_gradient"] = takes["weight_gradient"]
+    for name, argtypes in takes.items():
+        function = getattr(lib, name)
+        function.argtypes, function.restype = argtypes, None
     return lib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 from typing import Any
 
@@ -16,7 +17,7 @@ from hotlap.kernels.cpu import library
 ACTIVATIONS = {"relu": 0, "celu": 1, "silu": 2, "gelu": 3}
 LANES = 16  # channels come in such numbers
 ON_GPU = (torch.float16, torch.bfloat16, torch.float32)
-MOST_CHANNELS = 1 << 14  # of what goes into a product of winograd.cpp
+MOST_CHANNELS = 1 << 14  # of what goes into a convolution of winograd.cpp
 
 
 class Shape(ctypes.Structure):
@@ -42,31 +43,40 @@ def takes_convolution(x: Tensor, weight: Tensor, stride: int) -> bool:
     return stride == 1 and weight.shape[0] % LANES == 0 and max(weight.shape) <= MOST_CHANNELS and fits(x)
 
 
-def is_winograd(weight: Tensor, padding: int) -> bool:
-    """Whether a convolution by such filters runs in fewer multiplications: 3x3, padded by one pixel."""
+@functools.cache
+def in_tiles() -> bool:
+    """Whether convolutions run on the processor's tile unit (AMX), and not in fewer products (Winograd)."""
+    return bool(_lib().amx())
+
+
+def is_ours(weight: Tensor, padding: int) -> bool:
+    """Whether our kernels do all of a convolution, and not its weight gradient alone: 3x3, padded by one."""
     return weight.shape[2:] == (3, 3) and padding == 1
 
 
-def winograd_flops(images: int, height: int, width: int, c_in: int, c_out: int) -> int:
-    """FLOPs of the matrix products that such a convolution comes to: 36 for each tile of 4x4 pixels."""
-    return 2 * 36 * images * -(-height // 4) * -(-width // 4) * c_in * c_out
+def flops_done(images: int, height: int, width: int, c_in: int, c_out: int) -> int:
+    """FLOPs of the matrix products that a convolution comes to where it `is_ours`."""
+    if not in_tiles():  # 36 for each tile of 4x4 pixels
+        return 2 * 36 * images * -(-height // 4) * -(-width // 4) * c_in * c_out
+    rounded = [-(-n // 32) * 32 for n in (images, c_in, c_out)]  # padding is skipped
+    return 2 * math.prod(rounded) * (3 * height - 2) * (3 * width - 2)
 
 
 def convolution(x: Tensor, weight: Tensor, padding: int) -> Tensor:
     """A convolution with stride 1, (B, C_out, H', W') bfloat16, channels-last.
 
-    Where `is_winograd`, each result is off by about 1.2% of their size: windows and filters are rounded to
-    bfloat16 after they are transformed. Elsewhere it is PyTorch's.
+    Where it `is_ours` and not `in_tiles`, each result is off by about 1.2% of their size: windows and filters
+    are rounded to bfloat16 after they are transformed. Where it is not ours it is PyTorch's.
 
     Args:
         x: (B, C_in, H, W) bfloat16, channels-last.
         weight: (C_out, C_in, k, k), float32 or float64.
         padding: pixels.
     """
-    if not is_winograd(weight, padding):
+    if not is_ours(weight, padding):
         return F.conv2d(x, weight.to(x.dtype), padding=padding)
     b, _, height, width = x.shape
-    return _winograd(x, None, weight, (b, weight.shape[0], height, width), None, False)
+    return _convolution(x, None, weight, (b, weight.shape[0], height, width), None, False)
 
 
 def convolution_pool(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +90,7 @@ def convolution_pool(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     b, _, height, width = x.shape
     shape = (b, weight.shape[0], height // 2, width // 2)
     which = torch.empty(math.prod(shape), dtype=torch.uint8)
-    return _winograd(x, None, weight, shape, which, False), which
+    return _convolution(x, None, weight, shape, which, False), which
 
 
 def input_gradient(
@@ -94,8 +104,8 @@ def input_gradient(
         padding: pixels; the stride is 1.
         which: where `grad` is of the result of `convolution_pool`, what that gave with it.
     """
-    if is_winograd(weight, padding):
-        return _winograd(grad, which, weight, tuple(x.shape), None, True)
+    if is_ours(weight, padding):
+        return _convolution(grad, which, weight, tuple(x.shape), None, True)
     ones = (1, 1)
     dx: Tensor = torch.ops.aten.convolution_backward(
         grad,
@@ -113,7 +123,7 @@ def input_gradient(
     return dx
 
 
-def _winograd(
+def _convolution(
     x: Tensor,
     x_which: Tensor | None,
     weight: Tensor,
@@ -121,12 +131,13 @@ def _winograd(
     which: Tensor | None,
     gradient: bool,
 ) -> Tensor:
-    """What `winograd.cpp` makes of `x`: a result of `shape`; one of the two may be pooled."""
+    """What `amx.cpp` or `winograd.cpp` makes of `x`: a result of `shape`; one of the two may be pooled."""
     out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
     w = weight.detach().float().contiguous(memory_format=torch.channels_last)
     b, _, height, width = out.shape if x_which is not None else x.shape
     sizes = b, height, width, w.shape[1], w.shape[0]
-    _lib().winograd(*_at(x, x_which, w, out, which), *sizes, int(gradient))
+    run = _lib().amx_convolution if in_tiles() else _lib().winograd_convolution
+    run(*_at(x, x_which, w, out, which), *sizes, int(gradient))
     return out
 
 
@@ -151,8 +162,8 @@ def weight_gradient(
 ) -> Tensor:
     """The gradient of a convolution's filters, (C_out, C_in, k, k) float32, channels-last.
 
-    Products are of bfloat16, sums of float32. Padding is skipped, not multiplied. Where `is_winograd`, each
-    result is off by about 1.2% of their size.
+    Products are of bfloat16, sums of float32. Padding is skipped, not multiplied. Where it
+    `is_ours` and not `in_tiles`, each result is off by about 1.2% of their size.
 
     Args:
         x, grad: the convolution's input (B, C_in, H, W) and the gradient of its output (B, C_out, H', W'),
@@ -164,10 +175,13 @@ def weight_gradient(
     b, c_in, height, width = x.shape
     c_out = grad.shape[1]
     out = torch.empty(c_out, c_in, kernel, kernel).contiguous(memory_format=torch.channels_last)
-    if is_winograd(out, padding):
-        lib.winograd_weight_gradient(*_at(x, grad, which, out), b, height, width, c_in, c_out)
+    sizes = b, height, width, c_in, c_out
+    if is_ours(out, padding):
+        run = lib.amx_weight_gradient if in_tiles() else lib.winograd_weight_gradient
+        run(*_at(x, grad, which, out), *sizes)
     else:
-        lib.weight_gradient(*_at(x, grad, out), b, height, width, c_in, c_out, kernel, padding)
+        run = lib.amx_any_weight_gradient if in_tiles() else lib.weight_gradient
+        run(*_at(x, grad, out), *sizes, kernel, padding)
     return out
 
 

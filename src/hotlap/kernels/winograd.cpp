@@ -9,12 +9,11 @@
 // convolution is off by 0.3% (tests/kernels).
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 #include <omp.h>
-#include <sys/mman.h>
 
+#include "kept.h"
 #include "lanes.h"
 
 namespace {
@@ -149,29 +148,8 @@ class Patch {
     const uint8_t* of[POOLED ? N * N : 1];
 };
 
-// Memory that a thread keeps from one call to the next, in huge pages where the system has them: a transform
-// writes to 36 places at once, each on a page of its own. Strides between them are no multiple of 4 KiB, of
-// which the first-level cache could hold only eight.
-class Kept {
-  public:
-    ~Kept() { std::free(at); }
-    template <class T>
-    T* of(size_t count) {
-        const size_t page = size_t(2) << 20, bytes = (count * sizeof(T) + page - 1) / page * page;
-        if (bytes > size) {
-            std::free(at);
-            at = std::aligned_alloc(page, bytes);
-            size = bytes;
-            madvise(at, bytes, MADV_HUGEPAGE);
-        }
-        return static_cast<T*>(at);
-    }
-
-  private:
-    void* at = nullptr;
-    size_t size = 0;
-};
-
+// A transform writes to 36 places at once, each on a page of its own. Strides between them are no multiple of 4 KiB,
+// of which the first-level cache could hold only eight.
 thread_local Kept kept[3];
 
 // ---- forward, and the gradient of the input ------------------------------------------------------------------
@@ -356,8 +334,9 @@ void convolve(const bf16* x, const uint8_t* x_which, const float* filters, bf16*
 // x (images, height, width, in), filters (c_out, 3, 3, c_in), y (images, height, width, out): in and out are c_in
 // and c_out, or for the gradient of the input c_out and c_in. Where there is y_which, y is the largest of each
 // 2x2 pixels, and y_which (as y) says which; where there is x_which, x is the gradient of such.
-extern "C" void winograd(const bf16* x, const uint8_t* x_which, const float* filters, bf16* y, uint8_t* y_which,
-                         int images, int height, int width, int c_in, int c_out, int gradient) {
+extern "C" void winograd_convolution(const bf16* x, const uint8_t* x_which, const float* filters, bf16* y,
+                                     uint8_t* y_which, int images, int height, int width, int c_in, int c_out,
+                                     int gradient) {
     const auto run = x_which ? convolve<true> : convolve<false>;
     run(x, x_which, filters, y, y_which, images, height, width, c_in, c_out, gradient);
 }

@@ -19,7 +19,7 @@ from hotlap.kernels.choice import used
 from hotlap.kernels.functions import (
     Convolution,
     ConvolutionPool,
-    is_winograd,
+    is_ours,
     pool_norm_act,
     takes_convolution,
     takes_norm,
@@ -248,7 +248,7 @@ def pools_at_once(modules: list[nn.Module], x: Tensor) -> bool:
         and conv.native
         and min(x.shape[2:]) > 1
         and takes_convolution(x, conv.weight, conv.stride)
-        and is_winograd(conv.weight, conv.padding)
+        and is_ours(conv.weight, conv.padding)
         and not watched(modules[:2])
     )
 
