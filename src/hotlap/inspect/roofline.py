@@ -224,7 +224,8 @@ def convolution_peak(engine: Engine, flop: float | None = None) -> float:
         flop: of each convolution; None takes what runs for about a tenth of a second on a CPU.
     """
     flop = flop or PEAK_FLOP[engine.device.type]
-    ours = engine.kernels in ("all", "convolution") and functions.in_tiles()
+    on_cpu = engine.device.type == "cpu"
+    ours = on_cpu and used(engine.kernels, "convolution") and functions.in_tiles()
     engines = [replace(engine, kernels=k) for k in ("none", *["convolution"] * ours)]
     best = 0.0
     for channels, side in PEAK_SHAPES:

@@ -17,7 +17,7 @@ from hotlap.kernels.cpu import library
 ACTIVATIONS = {"relu": 0, "celu": 1, "silu": 2, "gelu": 3}
 LANES = 16  # channels come in such numbers
 ON_GPU = (torch.float16, torch.bfloat16, torch.float32)
-MOST_CHANNELS = 1 << 14  # of what goes into a convolution of winograd.cpp
+MOST_CHANNELS = 1 << 14  # of what winograd.cpp takes
 
 
 class Shape(ctypes.Structure):

@@ -103,9 +103,9 @@ def summary(found: RunProfile) -> list[str]:
     )
     if found.done < 1:
         said.append(
-            f"Of the convolutions' products {100 * found.done:.0f}% are done: our kernels skip padding, and on"
-            " some processors do 3x3 filters in fewer (Winograd), so that steps can be faster than the fastest"
-            " convolution that does them all."
+            f"Of the convolutions' products {100 * found.done:.0f}% are done: our kernels skip padding, and"
+            " on some processors do 3x3 filters in fewer (Winograd), so that steps can be faster than the"
+            " fastest convolution that does them all."
         )
     return said
 

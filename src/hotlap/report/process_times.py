@@ -105,8 +105,8 @@ def roofline(
     ax.plot([low, bend, high], [low * memory / 1e9, roof / 1e9, roof / 1e9], color="0.15", lw=2)
     ax.annotate(
         f"arithmetic: {roof / 1e9:,.0f} GFLOP/s",
-        (high, roof / 1e9),
-        xytext=(-4, 5),
+        (bend, roof / 1e9),  # no point lies to its left
+        xytext=(-6, -3),
         textcoords="offset points",
         ha="right",
         fontsize=8,
@@ -122,8 +122,8 @@ def roofline(
         ax.axhline(whole / 1e9, color=GREEN, ls="--", lw=1.2)
         ax.annotate(
             f"the whole step: {whole / 1e9:,.0f} GFLOP/s, {100 * whole / roof:.0f}% of the roof",
-            (bend, whole / 1e9),
-            xytext=(4, -11),
+            (low, whole / 1e9),
+            xytext=(4, 4),
             textcoords="offset points",
             fontsize=8,
             color=GREEN,
@@ -152,6 +152,7 @@ def roofline(
             textcoords="offset points",
             fontsize=7,
             color="0.3",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
         )
     ax.set(xscale="log", yscale="log", xlim=(low, high))
     plain_log_ticks(ax.xaxis)
