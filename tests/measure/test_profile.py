@@ -119,7 +119,8 @@ def test_arithmetic_and_traffic_of_a_convolution_by_hand():
     assert TimedConvolution(c, 0.5, c.flops).rate == 2 * c.flops
 
 
-def test_products_that_are_done_by_hand():
+def test_products_that_are_done_by_hand(monkeypatch):
+    monkeypatch.setattr(functions, "in_tiles", lambda: False)
     c = Convolution("p", "forward", (2, 3, 9, 8), (16, 3, 3, 3), (1, 1), (1, 1), (2, 16, 9, 8))
     assert flops_done(c, own=True) == 2 * 36 * 2 * (3 * 2) * 3 * 16  # 3 x 2 tiles of 4x4 in each of 2 images
     assert flops_done(c, own=False) == c.flops
@@ -128,7 +129,8 @@ def test_products_that_are_done_by_hand():
 
 
 @pytest.mark.skipif(isinstance(library(), str), reason=f"no CPU kernels: {library()}")
-def test_a_profile_says_which_share_of_the_products_is_done():
+def test_a_profile_says_which_share_of_the_products_is_done(monkeypatch):
+    monkeypatch.setattr(functions, "in_tiles", lambda: False)
     plan = small("muon94")
     plan = replace(plan, net=replace(plan.net, widths=(16, 16, 16)))
     engine = replace(BF16, memory_format="channels_last", kernels="all")

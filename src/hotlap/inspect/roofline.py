@@ -226,14 +226,16 @@ def convolution_peak(engine: Engine, flop: float | None = None) -> float:
     flop = flop or PEAK_FLOP[engine.device.type]
     on_cpu = engine.device.type == "cpu"
     ours = on_cpu and used(engine.kernels, "convolution") and functions.in_tiles()
-    engines = [replace(engine, kernels=k) for k in ("none", *["convolution"] * ours)]
+    engines = [replace(engine, kernels="none")]
+    if ours:
+        engines.append(replace(engine, kernels="convolution"))
     best = 0.0
     for channels, side in PEAK_SHAPES:
         images = max(1, round(flop / (2 * 9 * channels**2 * side**2)))
         for direction in PASSES:
             x = (images, channels, side, side)
             convolution = Convolution("", direction, x, (channels, channels, 3, 3), (1, 1), (1, 1), x)
-            best = max(best, *(time_convolution(convolution, e).rate for e in engines), 0.0)
+            best = max(best, *(time_convolution(convolution, e).rate for e in engines))
     return best
 
 
