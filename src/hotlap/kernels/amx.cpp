@@ -27,9 +27,8 @@ constexpr int IMAGES = 2 * SIDE;       // images at a time
 constexpr int WIDE = 2 * SIDE;         // channels at a time
 constexpr int TILE = SIDE * 2 * SIDE;  // bfloat16 in a tile
 constexpr int BLOCK = 2 * TILE;        // bfloat16 of 32 channels of 32 images at a pixel, or of a filter's 32 x 32
-constexpr size_t ROOM = size_t(1280) << 10;   // bytes worked on at a time: most of a second-level cache of 2 MiB
-
-constexpr size_t LARGE = size_t(16) << 20;    // bytes of a result that is written past the caches
+constexpr size_t ROOM = size_t(1280) << 10;  // bytes worked on at a time: most of a second-level cache of 2 MiB
+constexpr size_t LARGE = size_t(16) << 20;  // bytes of a result that is written past the caches
 
 thread_local Kept kept[3];
 
@@ -118,11 +117,6 @@ inline void turn(__m512i* r) {
     }
 }
 
-// Sixteen pairs of what is even and what is odd.
-inline __m512i paired(__m256i even, __m256i odd) {
-    return _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
-}
-
 // ---- forward, and the gradient of the input ------------------------------------------------------------------
 
 // Filters (c_out, k, k, c_in) to [32 outputs][32 inputs][tap][2 tiles of (16 pairs of inputs, 16 outputs)]. For the
@@ -146,8 +140,7 @@ void pack_filters(const float* w, int c_in, int c_out, int taps, bool gradient, 
                     for (int k = 0; k < SIDE; k++) {
                         if (gradient) {
                             const int tap = taps - 1 - t, from = i + 2 * k;
-                            rows[k] = paired((__m256i)_mm512_cvtneps_pbh(some(from, tap, o)),
-                                             (__m256i)_mm512_cvtneps_pbh(some(from + 1, tap, o)));
+                            rows[k] = paired(some(from, tap, o), some(from + 1, tap, o));
                         } else {
                             rows[k] = (__m512i)_mm512_cvtne2ps_pbh(some(o + k, t, i + SIDE), some(o + k, t, i));
                         }
@@ -221,13 +214,7 @@ inline void largest(const float* const* of, bf16* y, uint8_t* which, __mmask32 m
     for (int h = 0; h < 2; h++) {
         best[h] = _mm512_load_ps(of[0] + h * SIDE);
         from[h] = _mm_setzero_si128();
-        for (int k = 1; k < 4; k++) {
-            const __m512 v = _mm512_load_ps(of[k] + h * SIDE);
-            const __mmask16 more =
-                _mm512_cmp_ps_mask(v, best[h], _CMP_GT_OQ) | _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-            best[h] = _mm512_mask_mov_ps(best[h], more, v);
-            from[h] = _mm_mask_mov_epi8(from[h], more, _mm_set1_epi8(char(k)));
-        }
+        for (int k = 1; k < 4; k++) take_larger(_mm512_load_ps(of[k] + h * SIDE), k, best[h], from[h]);
     }
     _mm512_mask_storeu_epi16(y, mask, (__m512i)_mm512_cvtne2ps_pbh(best[1], best[0]));
     _mm256_mask_storeu_epi8(which, mask, _mm256_set_m128i(from[1], from[0]));

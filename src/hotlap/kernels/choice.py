@@ -121,7 +121,7 @@ def machine_key(device: torch.device) -> str:
 
 
 def contests(device: torch.device) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-    """Each kernel and the library's own operations for the same, on some hundred images (on a GPU 1,024)."""
+    """Each kernel and the library's own operations for the same, on 128 or 256 images (on a GPU 1,024)."""
     gen = torch.Generator().manual_seed(0)
     images = 128 if device.type == "cpu" else 1024
 

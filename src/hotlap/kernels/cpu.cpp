@@ -242,13 +242,7 @@ void pool_image(const Shape& s, const bf16* x, bf16* pooled, uint8_t* where, flo
             for (int k = 0; k < s.channels; k += 16, pooled += 16, where += 16) {
                 __m512 best = load(from + k);
                 __m128i at = _mm_setzero_si128();
-                for (int i = 1; i < 4; i++) {
-                    __m512 v = load(from + beside[i] + k);
-                    __mmask16 more = _mm512_cmp_ps_mask(v, best, _CMP_GT_OQ);
-                    more |= _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);  // what is no number stays none
-                    best = _mm512_mask_mov_ps(best, more, v);
-                    at = _mm_mask_mov_epi8(at, more, _mm_set1_epi8(char(i)));
-                }
+                for (int i = 1; i < 4; i++) take_larger(load(from + beside[i] + k), i, best, at);
                 store(pooled, best);
                 _mm_storeu_si128((__m128i*)where, at);
                 add(sum + k, best);

@@ -24,3 +24,19 @@ inline void store(bf16* to, __m512 v) { _mm256_storeu_si256((__m256i*)to, (__m25
 
 // The first `count` of sixteen, or all of them.
 inline __mmask16 first(int count) { return count < 16 ? __mmask16((1u << count) - 1) : __mmask16(~0u); }
+
+// Sixteen pairs of what is even and what is odd.
+inline __m512i paired(__m256i even, __m256i odd) {
+    return _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
+}
+
+inline __m512i paired(__m512 even, __m512 odd) {
+    return paired((__m256i)_mm512_cvtneps_pbh(even), (__m256i)_mm512_cvtneps_pbh(odd));
+}
+
+// Takes v, which is the kth, where it is larger than the best so far or is no number.
+inline void take_larger(__m512 v, int k, __m512& best, __m128i& which) {
+    const __mmask16 more = _mm512_cmp_ps_mask(v, best, _CMP_GT_OQ) | _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    best = _mm512_mask_mov_ps(best, more, v);
+    which = _mm_mask_mov_epi8(which, more, _mm_set1_epi8(char(k)));
+}

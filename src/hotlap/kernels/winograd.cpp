@@ -176,13 +176,6 @@ inline void product(const pair* a, int stride, const pair* b, int pairs, float* 
         for (int v = 0; v < V; v++) _mm512_store_ps(to + i * WIDE + 16 * v, sum[i][v]);
 }
 
-// Each sixteen of even and of odd values to sixteen pairs.
-inline __m512i paired(__m512 even, __m512 odd) {
-    const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(even));
-    const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(odd));
-    return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
-}
-
 inline void filter(const float* w, int c_in, int k, bool turned, __m512* spots) {
     const __mmask16 mask = first(c_in - k);
     both_ways<3, WINDOW>(
@@ -255,13 +248,8 @@ struct Result {
                     const __m512* corners = of[h] + 2 * i * SIDE + 2 * j;
                     best[h] = corners[0];
                     from[h] = _mm_setzero_si128();
-                    for (int k = 1; k < 4; k++) {
-                        const __m512 v = corners[k / 2 * SIDE + k % 2];
-                        const __mmask16 more = _mm512_cmp_ps_mask(v, best[h], _CMP_GT_OQ)
-                                               | _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-                        best[h] = _mm512_mask_mov_ps(best[h], more, v);
-                        from[h] = _mm_mask_mov_epi8(from[h], more, _mm_set1_epi8(char(k)));
-                    }
+                    for (int k = 1; k < 4; k++)
+                        take_larger(corners[k / 2 * SIDE + k % 2], k, best[h], from[h]);
                 }
                 const size_t at = s.pooled(s.image(tile), r + i, c + j) * channels;
                 _mm512_mask_storeu_epi16(y + at, mask, (__m512i)_mm512_cvtne2ps_pbh(best[1], best[0]));
