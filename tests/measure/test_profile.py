@@ -190,7 +190,7 @@ def test_peaks_are_rates_of_known_work(monkeypatch):
     assert roofline.convolution_peak(FP32, flop=1.0) == largest / 0.25
 
 
-def clocked(made, step_s=0.5, begin_s=3.0):
+def clocked(made, step_s=lambda: 0.5, begin_s=3.0):
     """`profile_run` with a clock that moves by known times only."""
     time_s = [0.0]
 
@@ -203,7 +203,7 @@ def clocked(made, step_s=0.5, begin_s=3.0):
 
     made.begin = counted(made.begin, lambda seed: begin_s)
     for each in filter(None, (made, made.feed.prelude)):
-        each.run = counted(each.run, lambda start, stop: step_s * (stop - start))
+        each.run = counted(each.run, lambda start, stop: step_s() * (stop - start))
     return profile_run(made, "mine", 1.0, now=lambda: time_s[0])
 
 
@@ -229,8 +229,27 @@ def test_the_parts_of_a_run_add_up_to_the_clock():
     assert found.reach == pytest.approx(found.flops / found.steps_s / PEAKS.convolution)
 
 
+def test_a_machine_that_slows_down_is_looked_at_between_other_work(monkeypatch):
+    made = program(small("muon94", resolution=Resolution((0.5,), (0.75,))), DATA)
+    kinds, convolutions_of, times = len(profile.kinds_of_step(made)), profile.convolutions_of, [0]
+
+    def later(*args):
+        times[0] += 1
+        return convolutions_of(*args)
+
+    monkeypatch.setattr(profile, "convolutions_of", later)
+    found = clocked(made, step_s=lambda: 0.5 + 0.1 * times[0])
+    assert kinds > 1
+    assert found.looks_s == pytest.approx([(0.5 + 0.1 * n) * made.steps for n in range(kinds + 1)])
+    assert found.steps_s == pytest.approx(sum(found.looks_s) / (kinds + 1))
+    first, *_, last = found.looks_s
+    assert (
+        f"Looked at {kinds + 1} times, the steps came to {first:,.1f} to {last:,.1f} s" in summary(found)[0]
+    )
+
+
 def test_more_time_inside_operations_than_the_clock_has_is_brought_down_to_it():
-    found = clocked(program(small("muon94"), DATA), step_s=1e-7)
+    found = clocked(program(small("muon94"), DATA), step_s=lambda: 1e-7)
     stretch = found.stretches[0]
     assert sum(stretch.kinds.values()) == pytest.approx(stretch.seconds)
     assert stretch.kinds[OUTSIDE] == 0

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from hotlap.cost import step_flops
 from hotlap.inspect.operations import KINDS, StepProfile, profile_steps
@@ -84,6 +85,8 @@ class RunProfile:
         recipe, arithmetic: its name; precision, layout and own kernels.
         itemsize: bytes of a number of the activations.
         stretches: in the order in which a run comes to them.
+        looks_s: of all steps, by each of the looks at the clock that their `step_s` are the means of; how far
+            they differ is how far the machine's speed drifted.
         begin_s, epoch_s, epochs: before the first step; at the start of each epoch; how many begin.
         eval_s: the final evaluation, projected from one batch.
         batch_size: images a step.
@@ -94,6 +97,7 @@ class RunProfile:
     arithmetic: str
     itemsize: int
     stretches: tuple[Stretch, ...]
+    looks_s: tuple[float, ...]
     begin_s: float
     epoch_s: float
     epochs: int
@@ -181,29 +185,35 @@ def profile_run(
         start, stop = max(blocks(steps, WATCHED, program.steps_per_epoch), key=lambda b: b[1] - b[0])
         tell(f"steps {start + 1} to {stop} of {program.steps}, one operation at a time")
         seen.append(profile_steps(program, start, stop))
-    tell("the clock's seconds a step")
+    tell("the clock's seconds a step, and each convolution by itself, in turn")
     program.compile()
     program.upload()
     begin_s = time_begin(program, measure_s / 2, now)
     program.run(0, 1)  # the very first step also makes kernels and buffers
-    clocked = [  # the mean: where a machine has fast and slow minutes, a run has its share of both
-        statistics.fmean(time_steps(program, steps, measure_s * len(steps) / program.steps, now))
-        for steps in kinds
-    ]
     epochs = -(-program.steps // program.steps_per_epoch)
     epoch_s = time_epoch_start(program, now) if epochs > 1 else 0.0
-    eval_s = time_evaluation(program, now)
-    tell("each convolution by itself")
+    # a machine has fast and slow minutes, and a run its share of both: hence several looks, and their mean
+    look = partial(seconds_a_step, program, kinds, measure_s / (1 + len(kinds)), now)
+    looks = [look()]
     alone: dict[Convolution, TimedConvolution] = {}
+    for steps in kinds:
+        for convolution in convolutions_of(program, steps):
+            key = replace(convolution, part="")
+            if key not in alone:
+                alone[key] = time_convolution(convolution, engine)
+        looks.append(look())
+    eval_s = time_evaluation(program, now)
     stretches = tuple(
-        look_into(program, steps, step_s, profile, alone)
-        for steps, step_s, profile in zip(kinds, clocked, seen, strict=True)
+        look_into(program, steps, statistics.fmean(step_s), profile, alone)
+        for steps, profile, *step_s in zip(kinds, seen, *looks, strict=True)
     )
+    counts = [len(steps) for steps in kinds]
     return RunProfile(
         name,
         engine.in_words,
         engine.dtype.itemsize,
         stretches,
+        tuple(sum(n * s for n, s in zip(counts, step_s, strict=True)) for step_s in looks),
         begin_s,
         epoch_s,
         epochs,
@@ -213,6 +223,35 @@ def profile_run(
     )
 
 
+def seconds_a_step(program: Program, kinds: list[list[int]], measure_s: float, now: Now) -> list[float]:
+    """A look at the clock: mean seconds a step of each kind, each timed for its share of `measure_s`."""
+    return [
+        statistics.fmean(time_steps(program, steps, measure_s * len(steps) / program.steps, now))
+        for steps in kinds
+    ]
+
+
+def scale_and_learning(program: Program, steps: list[int]) -> tuple[float, frozenset[str]]:
+    """At what share of the images' side `steps` are taken, and the names of the parameters that learn."""
+    structure = next(s.structure for s in program.spans if s.start <= steps[0] < s.stop)
+    phases = zip(program.groups, structure.phases, strict=True)
+    return structure.scale, frozenset(n for group, phase in phases if phase is not None for n in group.names)
+
+
+def shape_at(program: Program, scale: float) -> tuple[int, int, int]:
+    """Of an image: channels, and pixels down and across."""
+    channels, height, width = program.dataset.spec.shape
+    return channels, max(1, round(scale * height)), max(1, round(scale * width))
+
+
+def convolutions_of(program: Program, steps: list[int]) -> list[Convolution]:
+    """The convolutions of each of `steps`, in the order in which it comes to them."""
+    plan, (scale, learning) = program.plan, scale_and_learning(program, steps)
+    model = plan.net.build(program.dataset.spec).to("meta")
+    shape = shape_at(program, scale)
+    return convolutions(model, shape, plan.batch_size, learning, program.engine.dtype)
+
+
 def look_into(
     program: Program,
     steps: list[int],
@@ -220,24 +259,14 @@ def look_into(
     profile: StepProfile,
     alone: dict[Convolution, TimedConvolution],
 ) -> Stretch:
-    """The stretch of `steps`, with its arithmetic counted and its convolutions timed.
+    """The stretch of `steps`, with its arithmetic counted.
 
     Args:
-        alone: convolutions that are timed already; the others are added.
+        alone: each of its convolutions, timed, whatever part of the net it is of.
     """
-    engine, plan, spec = program.engine, program.plan, program.dataset.spec
-    structure = next(s.structure for s in program.spans if s.start <= steps[0] < s.stop)
-    phases = zip(program.groups, structure.phases, strict=True)
-    learning = frozenset(n for group, phase in phases if phase is not None for n in group.names)
-    height, width = (max(1, round(structure.scale * n)) for n in (spec.height, spec.width))
-    model = plan.net.build(spec).to("meta")
-    shape = (spec.channels, height, width)
-    timed = []
-    for convolution in convolutions(model, shape, plan.batch_size, learning, engine.dtype):
-        key = replace(convolution, part="")
-        if key not in alone:
-            alone[key] = time_convolution(convolution, engine)
-        timed.append(replace(alone[key], convolution=convolution))
+    plan, spec = program.plan, program.dataset.spec
+    scale, learning = scale_and_learning(program, steps)
+    _, height, width = shape_at(program, scale)
     sizes = {n: p.numel() for n, p in program.model.named_parameters()}
     return Stretch(
         len(steps),
@@ -246,6 +275,6 @@ def look_into(
         sum(sizes[n] for n in learning),
         step_s,
         profile,
-        step_flops(model, spec, plan.batch_size, learning, structure.scale),
-        tuple(timed),
+        step_flops(plan.net.build(spec).to("meta"), spec, plan.batch_size, learning, scale),
+        tuple(replace(alone[replace(c, part="")], convolution=c) for c in convolutions_of(program, steps)),
     )

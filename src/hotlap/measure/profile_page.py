@@ -86,7 +86,8 @@ def summary(found: RunProfile) -> list[str]:
     peaks = found.peaks
     said = [
         f"{found.recipe}: {found.train_s:,.1f} s of training and {found.eval_s:,.1f} s of evaluation,"
-        f" projected, in {found.arithmetic}.",
+        f" projected, in {found.arithmetic}. Looked at {len(found.looks_s)} times, the steps came to"
+        f" {min(found.looks_s):,.1f} to {max(found.looks_s):,.1f} s, and a run may differ as much.",
         f"Steps: {found.flops / 1e12:,.1f} TFLOP at {found.rate / 1e9:,.0f} GFLOP/s,"
         f" {100 * found.reach:.0f}% of the fastest convolution ({peaks.convolution / 1e9:,.0f} GFLOP/s);"
         f" a product of large matrices reaches {peaks.product / 1e9:,.0f} GFLOP/s,"
