@@ -186,7 +186,7 @@ def test_waiting_for_the_host_is_counted_and_the_device_makes_nobody_wait():
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.integers(1, 3), st.integers(5, 20), st.integers(6, 20), st.sampled_from([0.25, 0.5, 0.625, 0.75, 0.9])
+    st.integers(1, 3), st.integers(1, 20), st.integers(1, 20), st.sampled_from([0.25, 0.5, 0.625, 0.75, 0.9])
 )
 def test_resizing_is_a_triangle_filter_as_wide_as_the_pixels_it_makes(channels, height, width, scale):
     gen = torch.Generator().manual_seed(height * width)
@@ -196,8 +196,7 @@ def test_resizing_is_a_triangle_filter_as_wide_as_the_pixels_it_makes(channels, 
     assert got.shape == (2, channels, *size)
     assert got.is_contiguous(memory_format=torch.channels_last)
     want = np.stack([slow.shrunk(image, *size) for image in x.double().numpy()])
-    # float32 sums of some tens of terms of order one; widths from 6 on, because PyTorch 2.13 is wrong where
-    # it resizes to a width of one pixel
+    # float32 sums of some tens of terms of order one
     assert np.allclose(got.numpy(), want, atol=2e-5)
 
 

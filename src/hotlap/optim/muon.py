@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -36,18 +35,27 @@ def orthogonalise(
     """Each update (out, in, kh, kw) made orthogonal as a matrix (out, in * kh * kw), computed in `dtype`."""
     out: list[Tensor] = list(updates)
     for bucket in buckets(updates):
-        matrices = [updates[i].reshape(updates[i].shape[0], -1).to(dtype) for i in bucket]
+        matrices = [as_matrix(updates[i]) for i in bucket]
         flipped = [m.mT if m.shape[0] > m.shape[1] else m for m in matrices]
-        columns = max(m.shape[1] for m in flipped)
-        stack = torch.stack([F.pad(m, (0, columns - m.shape[1])) for m in flipped])
+        rows, columns = flipped[0].shape[0], max(m.shape[1] for m in flipped)
+        stack = updates[0].new_zeros((len(bucket), rows, columns), dtype=dtype)
+        for place, matrix in zip(stack, flipped, strict=True):
+            place[:, : matrix.shape[1]].copy_(matrix)
         results = newton_schulz(stack, iterations, coefficients)
         for i, matrix, result in zip(bucket, matrices, results, strict=True):
-            if matrix.shape[0] > matrix.shape[1]:
-                result = result[:, : matrix.shape[0]].mT
-            else:
-                result = result[:, : matrix.shape[1]]
-            out[i] = result.reshape(updates[i].shape).to(updates[i].dtype)
+            step = torch.empty_like(updates[i])
+            tall = matrix.shape[0] > matrix.shape[1]
+            as_matrix(step).copy_(result[:, : matrix.shape[0]].mT if tall else result[:, : matrix.shape[1]])
+            out[i] = step
     return out
+
+
+def as_matrix(filters: Tensor) -> Tensor:
+    """A view (out, in * kh * kw) of filters (out, in, kh, kw). Columns stand as they do in memory, which
+    makes no difference to what is orthogonal."""
+    if filters.is_contiguous(memory_format=torch.channels_last):
+        filters = filters.permute(0, 2, 3, 1)
+    return filters.view(filters.shape[0], -1)
 
 
 def muon_step(
