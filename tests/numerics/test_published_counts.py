@@ -10,12 +10,14 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import noise_dataset, program
 from hotlap.cost import Cost, cost
 from hotlap.data.loading import Resolution
 from hotlap.errors import UserError
+from hotlap.feed import device
 from hotlap.nets import AirNet, WhitenStem
 from hotlap.nets.layers import Network
 from hotlap.plan import HardExamples, Plan
@@ -227,6 +229,9 @@ def test_a_run_does_what_was_counted(name, monkeypatch):
     """The same counter around a real run, its proxy included."""
     plan, data = small(name, **CHANGES[name]), noise_dataset((3, 32, 32), train=70)
     monkeypatch.setattr(Network, "calibrate", lambda self, images: None)  # the covariance is not counted
+    monkeypatch.setattr(
+        device, "resized", lambda x, scale, _: F.interpolate(x, scale_factor=scale)
+    )  # nor this
     with FlopCounterMode(display=False) as counter:
         made = program(plan, data)
         for start, stop in made.segments(0, None):
