@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from hotlap.data.augment import ColorJitter, Cutmix, Cutout, Flip, Mixup, Translate
-from hotlap.data.loading import HostLoader
+from hotlap.data.loading import HostLoader, sides
 from hotlap.errors import UserError
 from hotlap.nets import Net
 from hotlap.nets.describe import check_net
@@ -61,7 +61,7 @@ def check_sizes(plan: Plan, net: Net, spec: DataSpec, name: str) -> None:
     """Whether the net under the key `name` can be built for all images of the run, the small ones too."""
     check_net(net, spec, name=name)
     for scale in plan.resolution.scale:
-        height, width = (max(1, round(scale * n)) for n in (spec.height, spec.width))
+        height, width = sides(spec.height, spec.width, scale)
         check_net(net, replace(spec, shape=(spec.channels, height, width)), "resolution.scale", name)
 
 

@@ -4,8 +4,8 @@ Counted are the convolutions and matrix products of the net in every training st
 A forward pass counts in full. A backward pass counts what the step asks of it: no gradient of a fixed
 whitening, of weights that no longer learn, or of activations before the first layer that still learns; so it
 is less than the two forward passes of the usual estimate, `Cost.nominal`. Smaller images and the proxy net of
-hard-example selection count as they run. Not counted: norms, pools, activations, augmentation, the covariance
-for whitening, averages, the optimizer's step (in it, Muon's own matrix products) and evaluation.
+hard-example selection count as they run. Not counted: norms, pools, activations, augmentation, resizing, the
+covariance for whitening, averages, the optimizer's step (in it, Muon's own matrix products) and evaluation.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from hotlap.checks import check_plan
+from hotlap.data.loading import sides
 from hotlap.nets.layers import Network
 from hotlap.plan import HardExamples, Plan, Shuffle
 from hotlap.spec import DataSpec
@@ -86,8 +87,7 @@ def run_flops(plan: Plan, spec: DataSpec, batch: int, steps: int, every: int = 1
 
 def step_flops(model: Network, spec: DataSpec, batch: int, learning: frozenset[str], scale: float) -> int:
     """FLOPs of one step on `batch` images of `scale` times the set's sides; `learning` names parameters."""
-    sides = (max(1, round(scale * n)) for n in (spec.height, spec.width))
-    x = torch.empty(batch, spec.channels, *sides, device="meta")
+    x = torch.empty(batch, spec.channels, *sides(spec.height, spec.width, scale), device="meta")
     labels = torch.zeros(batch, dtype=torch.int64, device="meta")
     weights = [p for n, p in model.train().named_parameters() if n in learning]
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(bool(weights)):

@@ -231,16 +231,17 @@ def test_the_parts_of_a_run_add_up_to_the_clock():
 
 def test_a_machine_that_slows_down_is_looked_at_between_other_work(monkeypatch):
     made = program(small("muon94", resolution=Resolution((0.5,), (0.75,))), DATA)
-    kinds, convolutions_of, times = len(profile.kinds_of_step(made)), profile.convolutions_of, [0]
-
-    def later(*args):
-        times[0] += 1
-        return convolutions_of(*args)
-
-    monkeypatch.setattr(profile, "convolutions_of", later)
-    found = clocked(made, step_s=lambda: 0.5 + 0.1 * times[0])
+    kinds, time_convolution, timed = len(profile.kinds_of_step(made)), profile.time_convolution, []
+    monkeypatch.setattr(
+        profile, "time_convolution", lambda c, engine: timed.append(c) or time_convolution(c, engine)
+    )
+    found = clocked(made, step_s=lambda: 0.5 + 0.01 * len(timed))
     assert kinds > 1
-    assert found.looks_s == pytest.approx([(0.5 + 0.1 * n) * made.steps for n in range(kinds + 1)])
+    # before any convolution is timed, after those of the first kind of steps, and so on to the last
+    assert found.looks_s[0] == pytest.approx(0.5 * made.steps)
+    assert found.looks_s[0] < found.looks_s[1] < found.looks_s[-1]
+    assert found.looks_s[-1] == pytest.approx((0.5 + 0.01 * len(timed)) * made.steps)
+    assert len(found.looks_s) == kinds + 1
     assert found.steps_s == pytest.approx(sum(found.looks_s) / (kinds + 1))
     first, *_, last = found.looks_s
     assert (

@@ -81,11 +81,16 @@ def test_both_forms_agree_while_the_rate_is_constant():
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=5), st.integers(0, 99))
-def test_batching_and_padding_change_nothing(shapes, seed):
-    updates = tensors(seed, *[(out, c, 3, 3) for out, c in shapes])
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 5)), min_size=1, max_size=5),
+    st.integers(0, 99),
+    st.sampled_from([torch.contiguous_format, torch.channels_last]),
+)
+def test_batching_and_padding_and_layout_change_nothing(shapes, seed, layout):
+    updates = [u.to(memory_format=layout) for u in tensors(seed, *[(out, c, 3, 3) for out, c in shapes])]
     together = orthogonalise(updates, 3, COEFFICIENTS, torch.float64)
     for update, got in zip(updates, together, strict=True):
+        assert got.stride() == update.stride()
         matrix = update.flatten(1)
         tall = matrix.shape[0] > matrix.shape[1]
         alone = newton_schulz((matrix.mT if tall else matrix)[None], 3, COEFFICIENTS)[0]

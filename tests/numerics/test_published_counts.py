@@ -228,10 +228,9 @@ CHANGES = {
 def test_a_run_does_what_was_counted(name, monkeypatch):
     """The same counter around a real run, its proxy included."""
     plan, data = small(name, **CHANGES[name]), noise_dataset((3, 32, 32), train=70)
-    monkeypatch.setattr(Network, "calibrate", lambda self, images: None)  # the covariance is not counted
-    monkeypatch.setattr(
-        device, "resized", lambda x, scale, _: F.interpolate(x, scale_factor=scale)
-    )  # nor this
+    # neither the covariance for the whitening nor the resizing of the images is counted
+    monkeypatch.setattr(Network, "calibrate", lambda self, images: None)
+    monkeypatch.setattr(device, "resized", lambda x, scale, _: F.interpolate(x, scale_factor=scale))
     with FlopCounterMode(display=False) as counter:
         made = program(plan, data)
         for start, stop in made.segments(0, None):

@@ -47,3 +47,8 @@ class Resolution:
     def at(self, progress: float) -> float:
         """The scale when this share of the run is done."""
         return next((s for u, s in zip(self.until, self.scale, strict=True) if progress < u - 1e-9), 1.0)
+
+
+def sides(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Pixels down and across of images brought to `scale` times their sides."""
+    return max(1, round(scale * height)), max(1, round(scale * width))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from hotlap.data.augment import Epoch, Geometry, Mixture, Pixels
 from hotlap.data.device import DeviceSet
+from hotlap.data.loading import sides
 from hotlap.machine import Engine
 from hotlap.plan import Plan
 from hotlap.seeds import generator
@@ -157,16 +157,16 @@ def resized(x: Tensor, scale: float, layout: torch.memory_format) -> Tensor:
     if scale == 1:
         return x
     b, c, height, width = x.shape
-    h, w = (max(1, round(scale * n)) for n in (height, width))
+    h, w = sides(height, width, scale)
     wide = x.permute(0, 2, 3, 1).to(torch.promote_types(x.dtype, torch.float32))
-    rows, columns = (filters(*n, wide.dtype, x.device) for n in ((height, h, 1), (width, w, c)))
+    rows, columns = (resizing(*n, wide.dtype, x.device) for n in ((height, h, 1), (width, w, c)))
     down = rows @ wide.reshape(b, height, width * c)
     small = F.linear(down.view(b * h, width * c), columns).view(b, h, w, c)
     return small.to(x.dtype).permute(0, 3, 1, 2).contiguous(memory_format=layout)
 
 
-@functools.cache
-def filters(size: int, to: int, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+@cache
+def resizing(size: int, to: int, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(to * channels, size * channels): `to` pixels as weighted means of `size`, each channel by itself. The
     weights fall in a straight line with the distance, to 0 at the distance of two of the resulting pixels."""
     wide = partial(torch.arange, dtype=torch.float64, device=device)

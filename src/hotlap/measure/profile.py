@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from hotlap.cost import step_flops
+from hotlap.data.loading import sides
 from hotlap.inspect.operations import KINDS, StepProfile, profile_steps
 from hotlap.inspect.roofline import (
     Convolution,
@@ -196,16 +197,23 @@ def profile_run(
     look = partial(seconds_a_step, program, kinds, measure_s / (1 + len(kinds)), now)
     looks = [look()]
     alone: dict[Convolution, TimedConvolution] = {}
-    for steps in kinds:
-        for convolution in convolutions_of(program, steps):
+    convolved = [convolutions_of(program, steps) for steps in kinds]
+    for found in convolved:
+        for convolution in found:
             key = replace(convolution, part="")
             if key not in alone:
                 alone[key] = time_convolution(convolution, engine)
         looks.append(look())
     eval_s = time_evaluation(program, now)
     stretches = tuple(
-        look_into(program, steps, statistics.fmean(step_s), profile, alone)
-        for steps, profile, *step_s in zip(kinds, seen, *looks, strict=True)
+        look_into(
+            program,
+            steps,
+            statistics.fmean(step_s),
+            profile,
+            tuple(replace(alone[replace(c, part="")], convolution=c) for c in found),
+        )
+        for steps, profile, found, *step_s in zip(kinds, seen, convolved, *looks, strict=True)
     )
     counts = [len(steps) for steps in kinds]
     return RunProfile(
@@ -238,17 +246,12 @@ def scale_and_learning(program: Program, steps: list[int]) -> tuple[float, froze
     return structure.scale, frozenset(n for group, phase in phases if phase is not None for n in group.names)
 
 
-def shape_at(program: Program, scale: float) -> tuple[int, int, int]:
-    """Of an image: channels, and pixels down and across."""
-    channels, height, width = program.dataset.spec.shape
-    return channels, max(1, round(scale * height)), max(1, round(scale * width))
-
-
 def convolutions_of(program: Program, steps: list[int]) -> list[Convolution]:
     """The convolutions of each of `steps`, in the order in which it comes to them."""
-    plan, (scale, learning) = program.plan, scale_and_learning(program, steps)
-    model = plan.net.build(program.dataset.spec).to("meta")
-    shape = shape_at(program, scale)
+    plan, spec = program.plan, program.dataset.spec
+    scale, learning = scale_and_learning(program, steps)
+    model = plan.net.build(spec).to("meta")
+    shape = spec.channels, *sides(spec.height, spec.width, scale)
     return convolutions(model, shape, plan.batch_size, learning, program.engine.dtype)
 
 
@@ -257,16 +260,12 @@ def look_into(
     steps: list[int],
     step_s: float,
     profile: StepProfile,
-    alone: dict[Convolution, TimedConvolution],
+    timed: tuple[TimedConvolution, ...],
 ) -> Stretch:
-    """The stretch of `steps`, with its arithmetic counted.
-
-    Args:
-        alone: each of its convolutions, timed, whatever part of the net it is of.
-    """
+    """The stretch of `steps`, with its arithmetic counted."""
     plan, spec = program.plan, program.dataset.spec
     scale, learning = scale_and_learning(program, steps)
-    _, height, width = shape_at(program, scale)
+    height, width = sides(spec.height, spec.width, scale)
     sizes = {n: p.numel() for n, p in program.model.named_parameters()}
     return Stretch(
         len(steps),
@@ -276,5 +275,5 @@ def look_into(
         step_s,
         profile,
         step_flops(plan.net.build(spec).to("meta"), spec, plan.batch_size, learning, scale),
-        tuple(replace(alone[replace(c, part="")], convolution=c) for c in convolutions_of(program, steps)),
+        timed,
     )
