@@ -124,6 +124,13 @@ def apart(got: torch.Tensor, wanted: torch.Tensor) -> float:
         (3, 32, 16, 2, 9),
         (70, 40, 96, 5, 6),  # more tiles than are worked at once, in every direction
         (90, 16, 32, 3, 3),
+        (
+            70,
+            128,
+            64,
+            20,
+            16,
+        ),  # rows of an image in several goes, the second thread from the middle of one on
     ],
 )
 def test_a_convolution_by_3x3_filters_and_its_gradients(count, c_in, c_out, height, width, way):
@@ -156,6 +163,7 @@ def test_a_convolution_by_3x3_filters_and_its_gradients(count, c_in, c_out, heig
         (2, 7, 16, 8, 4),
         (1, 3, 16, 2, 3),
         (70, 16, 32, 5, 6),
+        (70, 128, 64, 21, 17),  # rows of an image in several goes
     ],
 )
 def test_a_convolution_that_pools_is_the_convolution_and_then_the_pool(

@@ -77,18 +77,23 @@ struct Source {
     const uint8_t* which;
     int height, width, channels;
 
-    // 32 channels from k on, of image n, pixel (r, c), of which `mask` there are.
-    __m512i operator()(int n, int r, int c, int k, __mmask32 mask) const {
-        if (!which) return _mm512_maskz_loadu_epi16(mask, x + ((size_t(n) * height + r) * width + c) * channels + k);
-        if (r / 2 >= height / 2 || c / 2 >= width / 2) return _mm512_setzero_si512();
-        const size_t at = ((size_t(n) * (height / 2) + r / 2) * (width / 2) + c / 2) * channels + k;
-        const __m256i from = _mm256_maskz_loadu_epi8(mask, which + at);
-        mask = _mm256_mask_cmpeq_epi8_mask(mask, from, _mm256_set1_epi8(char(r % 2 * 2 + c % 2)));
-        return _mm512_maskz_loadu_epi16(mask, x + at);
+    size_t image() const { return size_t(which ? height / 2 : height) * (which ? width / 2 : width) * channels; }
+    // from an image's first on, what pixel (r, c) or the 2x2 that it is in has
+    size_t at(int r, int c) const {
+        return which ? (size_t(r / 2) * (width / 2) + c / 2) * channels : (size_t(r) * width + c) * channels;
     }
+    // with odd sides, the last row and column are in none
+    bool has(int r, int c) const { return !which || (r / 2 < height / 2 && c / 2 < width / 2); }
 };
 
 inline __mmask32 mask_of(int left) { return left < WIDE ? (1u << left) - 1 : ~0u; }
+
+inline __m512i loaded(const bf16* from, __mmask32 mask) { return _mm512_maskz_loadu_epi16(mask, from); }
+
+// Of `v`, what `which` says is of the kth of four.
+inline __m512i only(__m512i v, __m256i which, int k) {
+    return _mm512_maskz_mov_epi16(_mm256_cmpeq_epi8_mask(which, _mm256_set1_epi8(char(k))), v);
+}
 
 // Sixteen rows of sixteen 32-bit values, turned about.
 inline void turn(__m512i* r) {
@@ -150,24 +155,39 @@ void pack_filters(const float* w, int c_in, int c_out, int taps, bool gradient, 
                 }
 }
 
-// Thirty-two images, rows [rows.begin, rows.end), to [32 channels][row][column][32 images][32].
-void pack_images(const Source& x, const Shape& s, const Rows& rows, int first, bf16* to) {
-    const size_t block = size_t(rows.count()) * s.width * BLOCK;
+// Rows [begin, end) of thirty-two images to [32 channels][row % ring][column][32 images][32].
+void pack_rows(const Source& x, const Shape& s, int first, int begin, int end, int ring, bf16* to) {
+    const size_t block = size_t(ring) * s.width * BLOCK;
     for (int i = 0; i < IMAGES; i++)
-        for (int r = rows.begin; r < rows.end; r++)
-            for (int c = 0; c < s.width; c++) {
-                bf16* at = to + (size_t(r - rows.begin) * s.width + c) * BLOCK + i * WIDE;
-                for (int b = 0; b < s.blocks(); b++, at += block) {
-                    const __mmask32 mask = first + i < s.images ? mask_of(s.channels - b * WIDE) : 0;
-                    _mm512_store_si512(at, mask ? x(first + i, r, c, b * WIDE, mask) : _mm512_setzero_si512());
-                }
+        for (int r = begin; r < end; r++) {
+            const bool there = first + i < s.images;
+            const size_t from = (first + i) * x.image() + x.at(r, 0);
+            bf16* at = to + size_t(r % ring) * s.width * BLOCK + i * WIDE;
+            if (!x.which) {
+                for (int c = 0; c < s.width; c++, at += BLOCK)
+                    for (int b = 0; b < s.blocks(); b++) {
+                        const __mmask32 mask = there ? mask_of(s.channels - b * WIDE) : 0;
+                        const size_t k = from + size_t(c) * s.channels + b * WIDE;
+                        _mm512_store_si512(at + b * block, loaded(x.x + k, mask));
+                    }
+                continue;
             }
+            for (int c = 0; c < s.width; c += 2, at += 2 * BLOCK)
+                for (int b = 0; b < s.blocks(); b++) {
+                    const __mmask32 mask = there && x.has(r, c) ? mask_of(s.channels - b * WIDE) : 0;
+                    const size_t k = from + size_t(c / 2) * s.channels + b * WIDE;
+                    const __m512i v = loaded(x.x + k, mask);
+                    const __m256i which = _mm256_maskz_loadu_epi8(mask, x.which + k);
+                    _mm512_store_si512(at + b * block, only(v, which, r % 2 * 2));
+                    if (c + 1 < s.width) _mm512_store_si512(at + b * block + BLOCK, only(v, which, r % 2 * 2 + 1));
+                }
+        }
 }
 
 // The results of a pixel, [32 images][32 outputs]: over 32 inputs, the sum over the taps that reach a pixel. BEGUN:
 // they are added to what `to` has.
 template <bool BEGUN>
-void results(const Shape& s, const Rows& rows, const bf16* x, const bf16* filters, int r, int c, float* to) {
+void results(const Shape& s, int ring, const bf16* x, const bf16* filters, int r, int c, float* to) {
     const int row = WIDE * sizeof(float);
     if (BEGUN) {
         _tile_loadd(0, to, row);
@@ -181,10 +201,10 @@ void results(const Shape& s, const Rows& rows, const bf16* x, const bf16* filter
         _tile_zero(3);
     }
     const int top = r - s.padding, left = c - s.padding;
-    const int i_end = std::min(s.kernel, s.height - top), j_end = std::min(s.kernel, s.width - left);
-    for (int i = std::max(0, -top); i < i_end; i++) {
-        const int j_begin = std::max(0, -left);
-        const bf16* a = x + (size_t(top + i - rows.begin) * s.width + left + j_begin) * BLOCK;
+    const int i_begin = std::max(0, -top), i_end = std::min(s.kernel, s.height - top);
+    const int j_begin = std::max(0, -left), j_end = std::min(s.kernel, s.width - left);
+    for (int i = i_begin; i < i_end; i++) {
+        const bf16* a = x + (size_t((top + i) % ring) * s.width + left + j_begin) * BLOCK;
         const bf16* b = filters + size_t(i * s.kernel + j_begin) * BLOCK;
         for (int j = j_begin; j < j_end; j++, a += BLOCK, b += BLOCK) {
             _tile_loadd(4, a, 64);
@@ -231,31 +251,36 @@ void convolve(const Source& x, const Shape& s, const bf16* filters, int out, bf1
     const size_t around = row * (s.kernel - 1) * sizeof(bf16);
     const int fit = std::max<int>(1, (ROOM - std::min(ROOM, around)) / bytes);
     const int bands = (out_h + fit - 1) / fit, band = (out_h + bands - 1) / std::max(1, bands);
+    const int ring = std::min(s.height, band * side + s.kernel - 1);  // rows that are kept
     const int jobs = s.groups() * bands;
     const size_t y_bytes = size_t(s.images) * out_h * out_w * out * sizeof(bf16);
     const bool past = y_bytes > LARGE && out % WIDE == 0 && size_t(y) % 64 == 0;
 #pragma omp parallel
     {
         Configured tiles;
-        bf16* packed = kept[1].of<bf16>(row * std::min(s.height, band * side + s.kernel - 1));
+        bf16* packed = kept[1].of<bf16>(row * ring);
         float* sums = kept[2].of<float>(band * side * out_w * side * SUMS);
+        int before = -1, packed_to = 0;  // the images of the last job, and which of their rows have been packed
 #pragma omp for schedule(static)
         for (int job = 0; job < jobs; job++) {
             const int first = job / bands * IMAGES, count = std::min(IMAGES, s.images - first);
             const int begin = job % bands * band, end = std::min(out_h, begin + band);
             if (begin >= end) continue;
             const Rows rows(s, begin * side, end * side);
-            pack_images(x, s, rows, first, packed);
+            const int from_row = first == before ? std::max(rows.begin, packed_to) : rows.begin;
+            pack_rows(x, s, first, from_row, rows.end, ring, packed);
+            before = first;
+            packed_to = rows.end;
             for (int p = 0; p < panels; p++) {
                 const __mmask32 mask = mask_of(out - p * WIDE);
                 for (int b = 0; b < blocks; b++) {
-                    const bf16* looked_at = packed + size_t(b) * rows.count() * s.width * BLOCK;
+                    const bf16* looked_at = packed + size_t(b) * ring * s.width * BLOCK;
                     const bf16* by = filters + (size_t(p) * blocks + b) * taps * BLOCK;
                     float* to = sums;
                     for (int r = begin; r < end; r++)
-                        for (int c = 0; c < out_w; c++, to += side * side * SUMS) {
+                        for (int c = 0; c < out_w; c++, to += blocks > 1 ? side * side * SUMS : 0) {
                             for (int k = 0; k < side * side; k++)
-                                (b ? results<true> : results<false>)(s, rows, looked_at, by, r * side + k / 2,
+                                (b ? results<true> : results<false>)(s, ring, looked_at, by, r * side + k / 2,
                                                                      c * side + k % 2, to + k * SUMS);
                             if (b + 1 < blocks) continue;
                             size_t at = ((size_t(first) * out_h + r) * out_w + c) * out + p * WIDE;
@@ -283,18 +308,30 @@ void convolve(const Source& x, const Shape& s, const bf16* filters, int out, bf1
 // dw[tap][i][o] = sum over images and pixels of x[pixel + tap][i] * g[pixel][o]. What a product of tiles sums over is
 // thirty-two images at the same pixel.
 
+// A pixel's 32 channels are in two tiles by turns of four, as unpacking leaves them: of the channels of tile `h` the
+// kth is this one.
+constexpr int channel(int h, int k) { return k / 4 * 8 + h * 4 + k % 4; }
+
 // 32 channels from k on of 32 images at a pixel to two tiles `apart`, of 16 channels each: (16 pairs of images,
 // 16 channels), or TURNED, (16 channels, 32 images).
 template <bool TURNED>
 inline void pack_pixel(const Source& x, int images, int first, int r, int c, int k, bf16* to, size_t apart) {
-    const __mmask32 mask = mask_of(x.channels - k);
+    const __mmask32 mask = x.has(r, c) ? mask_of(x.channels - k) : 0;
+    const size_t image = x.image(), from = first * image + x.at(r, c) + k;
+    const bf16* at = x.x + from;
+    const uint8_t* which = x.which ? x.which + from : nullptr;
     __m512i low[SIDE], high[SIDE];
     for (int i = 0; i < SIDE; i++) {
-        const int n = first + 2 * i;
-        const __m512i a = n < images ? x(n, r, c, k, mask) : _mm512_setzero_si512();
-        const __m512i b = n + 1 < images ? x(n + 1, r, c, k, mask) : _mm512_setzero_si512();
-        low[i] = paired(_mm512_castsi512_si256(a), _mm512_castsi512_si256(b));
-        high[i] = paired(_mm512_extracti64x4_epi64(a, 1), _mm512_extracti64x4_epi64(b, 1));
+        const __mmask32 even = first + 2 * i < images ? mask : 0, odd = first + 2 * i + 1 < images ? mask : 0;
+        __m512i a = loaded(at, even), b = loaded(at + image, odd);
+        at += 2 * image;
+        if (x.which) {
+            a = only(a, _mm256_maskz_loadu_epi8(even, which), r % 2 * 2 + c % 2);
+            b = only(b, _mm256_maskz_loadu_epi8(odd, which + image), r % 2 * 2 + c % 2);
+            which += 2 * image;
+        }
+        low[i] = _mm512_unpacklo_epi16(a, b);
+        high[i] = _mm512_unpackhi_epi16(a, b);
     }
     if (TURNED) {
         turn(low);
@@ -455,26 +492,35 @@ void gradient(const Source& x, const Source& g, const Shape& s, float* dw) {
             }
         }
         // tiles of every thread to (out, tap, in), the layout of a channels-last filter
+        const auto total = [&](size_t at, __m512i* rows) {
+            for (int r = 0; r < SIDE; r++, at += SIDE) {
+                __m512 of_all = _mm512_load_ps(parts[0] + at);
+                for (int part = 1; part < came; part++) of_all = _mm512_add_ps(of_all, _mm512_load_ps(parts[part] + at));
+                rows[r] = (__m512i)of_all;
+            }
+            turn(rows);
+        };
 #pragma omp for schedule(static) collapse(2)
         for (int p = 0; p < panels; p++)
             for (int b = 0; b < blocks; b++)
-                for (int k = 0; k < 4; k++)
+                for (int h = 0; h < 2; h++)
                     for (int t = 0; t < taps; t++) {
-                        const int i = b * WIDE + k / 2 * SIDE, o = p * WIDE + k % 2 * SIDE;
-                        if (i >= s.channels) continue;
-                        const size_t at = ((size_t(p) * blocks + b) * 4 + k) * apart + t * 256;
-                        __m512i rows[SIDE];
+                        const size_t at = ((size_t(p) * blocks + b) * 4 + h) * apart + t * 256;
+                        __m512i even[SIDE], odd[SIDE];  // by turns of four inputs
+                        total(at, even);
+                        total(at + 2 * apart, odd);
+                        const int i = b * WIDE;
+                        const __mmask32 mask = mask_of(s.channels - i);
                         for (int r = 0; r < SIDE; r++) {
-                            __m512 total = _mm512_load_ps(parts[0] + at + r * SIDE);
-                            for (int part = 1; part < came; part++)
-                                total = _mm512_add_ps(total, _mm512_load_ps(parts[part] + at + r * SIDE));
-                            rows[r] = (__m512i)total;
+                            const int o = p * WIDE + channel(h, r);
+                            if (o >= out) continue;
+                            float* to = dw + (size_t(o) * taps + t) * s.channels + i;
+                            const __m512i low = _mm512_shuffle_i32x4(even[r], odd[r], _MM_SHUFFLE(1, 0, 1, 0));
+                            const __m512i high = _mm512_shuffle_i32x4(even[r], odd[r], _MM_SHUFFLE(3, 2, 3, 2));
+                            _mm512_mask_storeu_epi32(to, mask, _mm512_shuffle_i32x4(low, low, _MM_SHUFFLE(3, 1, 2, 0)));
+                            _mm512_mask_storeu_epi32(to + SIDE, mask >> SIDE,
+                                                     _mm512_shuffle_i32x4(high, high, _MM_SHUFFLE(3, 1, 2, 0)));
                         }
-                        turn(rows);
-                        const __mmask16 mask = first(s.channels - i);
-                        float* to = dw + (size_t(o) * taps + t) * s.channels + i;
-                        for (int r = 0; r < std::min(SIDE, out - o); r++, to += size_t(taps) * s.channels)
-                            _mm512_mask_storeu_ps(to, mask, (__m512)rows[r]);
                     }
     }
 }
