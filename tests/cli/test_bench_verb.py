@@ -34,7 +34,8 @@ SAYS = peer(
 
 
 def test_a_recipe_against_a_peer_and_the_summary_is_what_the_runs_say(cli, tmp_path):
-    done = cli("bench", "demo", "--peer", SAYS, *TINY, "--runs", "3", "--out", tmp_path / "b")
+    words = ("--set", "target=94", "--runs", "3", "--out", tmp_path / "b")
+    done = cli("bench", "demo", "--peer", SAYS, *TINY, *words)
     assert done.status == 0, done.err
     runs = [json.loads(line) for line in (tmp_path / "b" / "runs.jsonl").read_text().splitlines()]
     assert [r["contender"] for r in runs] == ["demo", "other", "other", "demo", "demo", "other"]

@@ -262,7 +262,7 @@ def test_a_peer_of_several_runs_a_launch_and_one_without_seconds(tmp_path):
     said = " ".join(remarks(summary, runs))
     assert "several reports one number of seconds" in said
     assert "wall reports no seconds: its process's wall seconds count" in said
-    assert table(summary.standings)[3][5].endswith("(wall)")
+    assert table(summary.standings)[3][4].endswith("(wall)")
 
 
 @pytest.mark.parametrize(
@@ -335,6 +335,27 @@ def test_what_the_runs_come_to():
     assert (found.flop_per_s, found.peak_share) == (2e12, 0.5)
     without = standing([*runs, timed("a", 3, 9, None)], 94.0)
     assert (without.eval, without.flops, without.peak_share) == (None, None, None)
+
+
+def test_a_target_is_for_the_data_that_a_recipe_was_made_for_unless_it_was_told_one(tmp_path):
+    built_in, told = BUILTIN["fast95"], tiny(target=80.0)
+    assert any(step.key == "target" for step in built_in.own)  # as a recipe of one's own may have it
+    elsewhere = Bench([built_in, told], tmp_path / "a", data="patterns:800,50")
+    assert [elsewhere.target(r) for r in (built_in, told, tiny())] == [None, 80.0, None]
+    at_home = Bench([replace(tiny(), data=DATA)], tmp_path / "b")
+    assert at_home.target(at_home.recipes[0]) == 94.0
+
+
+def test_without_a_target_nothing_is_said_of_one():
+    runs = [timed("a", i, 10.0, accuracy=70.0 + i) for i in range(3)]
+    found = standing(runs, None)
+    assert (found.target, found.p_below, found.at_target) == (None, None, None)
+    assert claim(found) == (
+        "a: mean 71.00% (n=3, sd 1.00), median 11 s [11, 11] (train 10 s [10, 10], eval 1 s [1, 1])"
+    )
+    assert "at target" not in table([found])[0]
+    (dots,) = draw(Summary((found,), ()), runs).axes
+    assert len(dots.lines) == 1
 
 
 def test_ratios_are_by_round_and_a_launch_counts_once():

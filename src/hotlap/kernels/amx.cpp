@@ -495,7 +495,8 @@ void gradient(const Source& x, const Source& g, const Shape& s, float* dw) {
         const auto total = [&](size_t at, __m512i* rows) {
             for (int r = 0; r < SIDE; r++, at += SIDE) {
                 __m512 of_all = _mm512_load_ps(parts[0] + at);
-                for (int part = 1; part < came; part++) of_all = _mm512_add_ps(of_all, _mm512_load_ps(parts[part] + at));
+                for (int part = 1; part < came; part++)
+                    of_all = _mm512_add_ps(of_all, _mm512_load_ps(parts[part] + at));
                 rows[r] = (__m512i)of_all;
             }
             turn(rows);
@@ -515,11 +516,13 @@ void gradient(const Source& x, const Source& g, const Shape& s, float* dw) {
                             const int o = p * WIDE + channel(h, r);
                             if (o >= out) continue;
                             float* to = dw + (size_t(o) * taps + t) * s.channels + i;
-                            const __m512i low = _mm512_shuffle_i32x4(even[r], odd[r], _MM_SHUFFLE(1, 0, 1, 0));
-                            const __m512i high = _mm512_shuffle_i32x4(even[r], odd[r], _MM_SHUFFLE(3, 2, 3, 2));
-                            _mm512_mask_storeu_epi32(to, mask, _mm512_shuffle_i32x4(low, low, _MM_SHUFFLE(3, 1, 2, 0)));
-                            _mm512_mask_storeu_epi32(to + SIDE, mask >> SIDE,
-                                                     _mm512_shuffle_i32x4(high, high, _MM_SHUFFLE(3, 1, 2, 0)));
+                            // their quarters by turns: 0 of even, 0 of odd, 1 of even, ...
+                            __m512i low = _mm512_shuffle_i32x4(even[r], odd[r], _MM_SHUFFLE(1, 0, 1, 0));
+                            __m512i high = _mm512_shuffle_i32x4(even[r], odd[r], _MM_SHUFFLE(3, 2, 3, 2));
+                            low = _mm512_shuffle_i32x4(low, low, _MM_SHUFFLE(3, 1, 2, 0));
+                            high = _mm512_shuffle_i32x4(high, high, _MM_SHUFFLE(3, 1, 2, 0));
+                            _mm512_mask_storeu_epi32(to, mask, low);
+                            _mm512_mask_storeu_epi32(to + SIDE, mask >> SIDE, high);
                         }
                     }
     }

@@ -36,6 +36,7 @@ from hotlap.measure.stats import Mean, Median, Ratio, Share, mean_of, median_of,
 from hotlap.measure.throughput import kinds_of_step
 from hotlap.program import Program
 from hotlap.recipe import Recipe
+from hotlap.recipes import BUILTIN
 
 OWN, REPORTED, WALL = "hotlap", "reported", "wall"  # whose clock a run's seconds are from
 Contender = Recipe | Peer
@@ -81,7 +82,7 @@ class Standing:
     Args:
         name: the contender's.
         clock: whose seconds they are; see `Timed`.
-        target: in percent.
+        target: in percent; None on data that the recipes have none for.
         accuracy: in percent.
         p_below: one-sided p that the mean accuracy is below the target; None for one run.
         at_target: runs that reached it.
@@ -94,10 +95,10 @@ class Standing:
 
     name: str
     clock: str
-    target: float
+    target: float | None
     accuracy: Mean
     p_below: float | None
-    at_target: Share
+    at_target: Share | None
     train: Median
     eval: Median | None
     counted: Median
@@ -358,19 +359,26 @@ class Bench:
             made.append(Timed(peer.name, i, part, seed, r.accuracy, train_s, eval_s, clock, wall_s))
         return made
 
+    def target(self, recipe: Recipe) -> float | None:
+        """What a recipe aims at here, in percent: on its own data, or where it was told what to aim at.
+
+        None for a built-in recipe on data that it was not made for.
+        """
+        told = any(step.key == "target" for step in recipe.own) and recipe not in BUILTIN.values()
+        return recipe.plan().target if told or recipe.data == self.data else None
+
     def summary(self) -> Summary:
         """The statistics of the runs so far, of which every contender has at least one."""
         runs = self.runs()
         of = {c.name: [r for r in runs if r.contender == c.name] for c in self.contenders}
-        target = self.recipes[0].plan().target
         standings = []
         for c in self.contenders:
             if isinstance(c, Peer):
-                standings.append(standing(of[c.name], target))
+                standings.append(standing(of[c.name], self.target(self.recipes[0])))
                 continue
             plan, engine = c.plan(), self.engines[c.name]
             flops, peak = cost(plan, self.dataset.spec).training, self.peaks.get(engine.arithmetic)
-            standings.append(standing(of[c.name], plan.target, engine.in_words, flops, peak))
+            standings.append(standing(of[c.name], self.target(c), engine.in_words, flops, peak))
         first, *others = self.contenders
         return Summary(tuple(standings), tuple(against(of[first.name], of[o.name]) for o in others))
 
@@ -403,7 +411,11 @@ def schedule(contenders: Sequence[Contender], rounds: int) -> list[tuple[int, Co
 
 
 def standing(
-    runs: Sequence[Timed], target: float, how: str = "", flops: int | None = None, peak: float | None = None
+    runs: Sequence[Timed],
+    target: float | None,
+    how: str = "",
+    flops: int | None = None,
+    peak: float | None = None,
 ) -> Standing:
     """What the runs of one contender come to."""
     accuracies = [r.accuracy for r in runs]
@@ -415,8 +427,8 @@ def standing(
         " and ".join(sorted({r.clock for r in runs})),
         target,
         mean_of(accuracies),
-        p_below(accuracies, target),
-        share_of(sum(a >= target for a in accuracies), len(runs)),
+        None if target is None else p_below(accuracies, target),
+        None if target is None else share_of(sum(a >= target for a in accuracies), len(runs)),
         train,
         median_of(evals) if len(evals) == len(runs) else None,
         median_of([r.counted_s for r in runs]),

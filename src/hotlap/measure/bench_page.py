@@ -39,7 +39,7 @@ def cells(s: Standing) -> tuple[str, ...]:
         f"{s.accuracy.n}",
         f"{s.accuracy.mean:.2f}",
         "" if s.accuracy.sd is None else f"{s.accuracy.sd:.2f}",
-        f"{s.at_target.k} of {s.at_target.n}",
+        f"{s.at_target.k} of {s.at_target.n}" if s.at_target else "",
         seconds(s.train.median) + wall,
         seconds(s.eval.median) if s.eval else "",
         seconds(s.counted.median),
@@ -51,14 +51,15 @@ def cells(s: Standing) -> tuple[str, ...]:
 
 def claim(s: Standing) -> str:
     """A contender's runs in one sentence; a probability is of the mean accuracy behind them."""
-    n, spread, p = s.accuracy.n, "", ""
-    if s.accuracy.sd is not None and s.p_below is not None:
-        spread, p = f", sd {s.accuracy.sd:.2f}", f", p={s.p_below:.2g} that it is below {s.target:g}"
+    n = s.accuracy.n
+    spread = "" if s.accuracy.sd is None else f", sd {s.accuracy.sd:.2f}"
+    p = "" if s.p_below is None else f", p={s.p_below:.2g} that it is below {s.target:g}"
+    reached = "" if s.at_target is None else f", {s.at_target.k} of {n} at target"
     parts = [f"train {span(s.train)}"] + ([f"eval {span(s.eval)}"] if s.eval else [])
     median = "median " if n > 1 else ""
     return (
         f"{s.name}: {'mean ' if n > 1 else ''}{s.accuracy.mean:.2f}% (n={n}{spread}{p}),"
-        f" {median}{span(s.counted)} ({', '.join(parts)}), {s.at_target.k} of {n} at target"
+        f" {median}{span(s.counted)} ({', '.join(parts)}){reached}"
     )
 
 
@@ -108,7 +109,8 @@ def save(bench: Bench, summary: Summary) -> dict[str, Path]:
     if has_plots():
         figure = draw(summary, runs)
         files["picture"] = save_figure(figure, folder / "bench.svg")
-        caption = "A dot is a run; the lines are the targets."
+        caption = "A dot is a run"
+        caption += "." if all(s.target is None for s in summary.standings) else "; the lines are the targets."
         if summary.against:
             caption += " Right: the first contender's seconds, as a share of each other's, with its interval."
         pictures = [Picture(svg_text(figure), caption)]
@@ -166,7 +168,7 @@ def draw(summary: Summary, runs: Sequence[Timed]) -> Figure:
         own = [r for r in runs if r.contender == s.name]
         xs, ys = [r.counted_s for r in own], [r.accuracy for r in own]
         dots.plot(xs, ys, "o", color=colour, alpha=0.75, label=s.name)
-    for target in sorted({s.target for s in summary.standings}):
+    for target in sorted({s.target for s in summary.standings if s.target is not None}):
         dots.axhline(target, color="0.3", lw=1, ls="--")
     dots.set(xlabel="counted seconds, train + eval", ylabel="test accuracy, %")
     dots.set_title("Every run", loc="left")
