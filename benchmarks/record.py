@@ -127,8 +127,7 @@ def benches() -> list[str]:
             continue
         held, summary = (json.loads((path.parent / n).read_text()) for n in ("bench.json", "summary.json"))
         name = path.parent.name
-        own = any(f'\ndata = "{held["data"]}"\n' in c.get("text", "") for c in held["contenders"])
-        rows += [bench_row(name, s, held["facts"], own) for s in summary["standings"]]
+        rows += [bench_row(name, s, held["facts"]) for s in summary["standings"]]
         said.append(": ".join((f"- [{name}]({name}/), `{held['command']}`", compared(summary["against"]))))
     if not rows:
         return []
@@ -143,8 +142,7 @@ def benches() -> list[str]:
     return [*head, *rows, "", *said]
 
 
-def bench_row(name: str, s: dict, facts: dict, own: bool) -> str:
-    """A contender's row; on data that are not the recipes' `own` their target says nothing."""
+def bench_row(name: str, s: dict, facts: dict) -> str:
     from hotlap.measure.bench_page import seconds, units
 
     accuracy, target = s["accuracy"], s["at_target"]
@@ -154,7 +152,7 @@ def bench_row(name: str, s: dict, facts: dict, own: bool) -> str:
         f"[{name}]({name}/)",
         s["name"],
         f"{accuracy['mean']:.2f}{sd}",
-        f"{target['k']} of {target['n']} at {s['target']:g}" if own and target else "",
+        f"{target['k']} of {target['n']} at {s['target']:g}" if target else "",
         seconds(s["train"]["median"]) + (" (wall)" if "wall" in s["clock"] else ""),
         "" if s["eval"] is None else seconds(s["eval"]["median"]),
         "" if s["flop_per_s"] is None else units(s["flop_per_s"]).strip() + share,

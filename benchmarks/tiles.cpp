@@ -1,27 +1,19 @@
 // What bounds a convolution on a CPU's tile unit (AMX): products of tiles of one core, with more of what
 // kernels/amx.cpp does around them from line to line. Run it with nothing else on the machine:
 //
-//     g++ -O2 -march=native -std=c++17 benchmarks/tiles.cpp -o build/tiles && build/tiles
+//     mkdir -p build
+//     g++ -O2 -march=native -std=c++17 -fopenmp -w benchmarks/tiles.cpp -o build/tiles && build/tiles
 
-#include <algorithm>
 #include <chrono>
-#include <cstdint>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 
-#include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include "../src/hotlap/kernels/amx.cpp"
 
 #ifndef __AMX_BF16__
 int main() { std::puts("this processor has no AMX"); return 2; }
 #else
 
-using bf16 = uint16_t;
-
 constexpr int PIXELS = 64, ROUNDS = 8, TAPS = 9, TIMES = 60;
-constexpr int BLOCK = 1024;  // bfloat16 of 32 inputs of 32 images at a pixel, float32 of 32 results of them
 constexpr int ROW = 16 * BLOCK;  // of images of 16 pixels across
 constexpr double FLOPS = 2.0 * 16 * 16 * 32;  // of a product of tiles
 
@@ -33,9 +25,9 @@ static inline void four(const bf16* a, const bf16* b) {
     _tile_loadd(4, a, 64);
     _tile_loadd(6, b, 64);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, b + 512, 64);
+    _tile_loadd(7, b + TILE, 64);
     _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, a + 512, 64);
+    _tile_loadd(5, a + TILE, 64);
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
 }
@@ -83,17 +75,11 @@ static void show(const char* what, int deep, Work work) {
 }
 
 int main() {
-    constexpr int REQUEST = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM of Linux
-    if (syscall(SYS_arch_prctl, REQUEST, TILE_DATA)) return std::puts("the system lets nobody have the tiles"), 2;
-    static const struct alignas(64) {
-        uint8_t palette = 1, start = 0, reserved[14] = {};
-        uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-        uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-    } shapes;
-    _tile_loadconfig(&shapes);
-    constexpr size_t ROOM = size_t(8) << 20;
-    images = static_cast<bf16*>(std::aligned_alloc(size_t(2) << 20, ROOM));
-    std::memset(images, 0, ROOM);
+    if (!amx()) return std::puts("the system lets nobody have the tiles"), 2;
+    Configured tiles;
+    constexpr size_t SIZE = size_t(4) << 20;
+    images = kept[0].of<bf16>(SIZE);
+    std::memset(images, 0, SIZE * sizeof(bf16));
     filters = images + (size_t(1) << 20);
     sums = reinterpret_cast<float*>(images + (size_t(2) << 20));
 
@@ -116,7 +102,6 @@ int main() {
          [](int pixel) { take(sums + pixel * BLOCK), around(pixel, 2), put(sums + pixel * BLOCK); });
     show("the same with 128 inputs at a time", 4,
          [](int pixel) { take(sums + pixel * BLOCK), around(pixel, 4), put(sums + pixel * BLOCK); });
-    _tile_release();
     return 0;
 }
 

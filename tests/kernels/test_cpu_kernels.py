@@ -124,13 +124,7 @@ def apart(got: torch.Tensor, wanted: torch.Tensor) -> float:
         (3, 32, 16, 2, 9),
         (70, 40, 96, 5, 6),  # more tiles than are worked at once, in every direction
         (90, 16, 32, 3, 3),
-        (
-            70,
-            128,
-            64,
-            20,
-            16,
-        ),  # rows of an image in several goes, the second thread from the middle of one on
+        (70, 128, 64, 20, 16),  # rows in several goes, the second thread from the middle of an image on
     ],
 )
 def test_a_convolution_by_3x3_filters_and_its_gradients(count, c_in, c_out, height, width, way):
