@@ -27,7 +27,7 @@ def side(tuned: bool, batch: int) -> dict[str, float]:
     import flat_muon
 
     if tuned:
-        from hotlap.machine import tune_allocator
+        from hotlap.machine.allocator import tune_allocator
 
         tune_allocator()
     flat_muon.BATCH = batch

@@ -40,13 +40,15 @@ def hotlap(data_name: str, steps: int) -> float:
     """Images per second of `muon94` as the command line runs it, after two steps of warm-up."""
     import torch
 
-    from hotlap import data, machine
-    from hotlap.program import Program
+    from hotlap import data
+    from hotlap.engine.lower import lower
+    from hotlap.machine.allocator import tune_allocator
+    from hotlap.machine.resolve import resolve
     from hotlap.recipes import find
 
-    machine.tune_allocator()
+    tune_allocator()
     plan = find("muon94").plan()
-    program = Program(plan, data.load(data_name), machine.resolve(plan.numerics, torch.device("cpu")))
+    program = lower(plan, data.load(data_name), resolve(plan.numerics, torch.device("cpu")))
     program.compile()
     program.upload()
     program.begin(0)

@@ -26,10 +26,11 @@ def first_steps(name: str, source: str | None, steps: int, batch: int | None, se
     """
     import torch
 
-    from hotlap import data, machine
-    from hotlap.cost import cost
+    from hotlap import data
+    from hotlap.engine.lower import lower
+    from hotlap.inspect.cost import cost
+    from hotlap.machine.resolve import resolve
     from hotlap.plan import HardExamples
-    from hotlap.program import Program
     from hotlap.recipes import find
     from hotlap.tricks.batch_size import BatchSize
 
@@ -40,10 +41,10 @@ def first_steps(name: str, source: str | None, steps: int, batch: int | None, se
             drawn = plan.sampler.of * batch // plan.batch_size
             plan = replace(plan, sampler=replace(plan.sampler, of=drawn))
         plan = BatchSize(batch)(plan)
-    engine = machine.resolve(plan.numerics, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    backend = resolve(plan.numerics, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     dataset = data.load(source or recipe.data)
     counted = cost(plan, dataset.spec)
-    program = Program(plan, dataset, engine)
+    program = lower(plan, dataset, backend)
     program.compile()
     program.upload()
     start = time.perf_counter()
@@ -76,8 +77,8 @@ def first_steps(name: str, source: str | None, steps: int, batch: int | None, se
         "forward_flops": counted.forward,
         "training_flops": counted.training,
         "nominal_training_flops": counted.nominal,
-        "precision": engine.precision,
-        "memory_format": engine.memory_format,
+        "precision": backend.precision,
+        "memory_format": backend.memory_format,
     }
 
 
@@ -105,10 +106,11 @@ def main() -> int:
     if args.steps < 2 or (args.batch is not None and args.batch < 1):
         parser.error("give --steps 2 or more, and --batch 1 or more")
 
-    from hotlap import machine
     from hotlap.files import write_atomic
+    from hotlap.machine.allocator import tune_allocator
+    from hotlap.machine.facts import machine_facts
 
-    machine.tune_allocator()
+    tune_allocator()
     results = []
     for name in args.recipes:
         found = first_steps(name, args.data, args.steps, args.batch, args.seed)
@@ -122,7 +124,7 @@ def main() -> int:
             flush=True,
         )
         if args.out:
-            facts = {"machine": machine.machine_facts(), "runs": results}
+            facts = {"machine": machine_facts(), "runs": results}
             write_atomic(args.out, (json.dumps(facts, indent=1) + "\n").encode())
     return 0 if all(r["falling"] for r in results) else 1
 

@@ -29,22 +29,25 @@ def main() -> int:
 
     import torch
 
-    from hotlap import data, machine
+    from hotlap import data
     from hotlap.inspect.roofline import Convolution, convolutions, time_convolution
-    from hotlap.kernels.cpu import library
-    from hotlap.machine import Engine
+    from hotlap.machine.allocator import tune_allocator
+    from hotlap.machine.backend import Backend
+    from hotlap.machine.facts import machine_facts
+    from hotlap.machine.kernels.build import library
+    from hotlap.nets.build import build_net
     from hotlap.nets.layers import Chain, together
     from hotlap.recipes import find
 
     if isinstance(library(), str):
         print(f"no kernels here: {library()}", file=sys.stderr)
         return 2
-    machine.tune_allocator()
+    tune_allocator()
     recipe = find(args.recipe)
     plan, spec = recipe.plan(), data.load(recipe.data).spec
 
-    def seconds_alone(c: Convolution, engine: Engine) -> float:
-        return time_convolution(c, engine, rounds=1).seconds
+    def seconds_alone(c: Convolution, backend: Backend) -> float:
+        return time_convolution(c, backend, rounds=1).seconds
 
     def seconds_there_and_back(unit: Chain, x: torch.Tensor, weights: list, grad: torch.Tensor) -> float:
         start = time.perf_counter()
@@ -62,17 +65,17 @@ def main() -> int:
                 times[at].append(1e3 * side())
         return [statistics.median(t[1:]) for t in times]
 
-    engines = [Engine(torch.device("cpu"), "bf16", "channels_last", False, "", k) for k in ("all", "none")]
+    backends = [Backend(torch.device("cpu"), "bf16", "channels_last", False, "", k) for k in ("all", "none")]
     rows = []
-    on_meta = plan.net.build(spec).to("meta")
+    on_meta = build_net(plan.net, spec).to("meta")
     every = frozenset(on_meta.roles())
     for c in convolutions(on_meta, spec.shape, args.batch, every, torch.bfloat16):
         if c.part == "stem":
             continue
-        a, b = in_turn(*(partial(seconds_alone, c, engine) for engine in engines))
+        a, b = in_turn(*(partial(seconds_alone, c, backend) for backend in backends))
         rows.append({"what": f"{c.direction} {c.title}", "ms": a, "pytorch_ms": b, "flops": c.flops})
 
-    model = plan.net.build(spec).to(memory_format=torch.channels_last)
+    model = build_net(plan.net, spec).to(memory_format=torch.channels_last)
     model.reset(torch.Generator().manual_seed(0))
     model.train()
     seen = []
@@ -106,7 +109,7 @@ def main() -> int:
             rest = rest[count or 1 :]
     total = {k: sum(r[k] for r in rows) for k in ("ms", "pytorch_ms")}
     if args.json:
-        facts = machine.machine_facts()
+        facts = machine_facts()
         print(
             json.dumps(
                 {"recipe": recipe.name, "batch": args.batch, "rows": rows, **total, "machine": facts},

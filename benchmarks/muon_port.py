@@ -33,9 +33,10 @@ def main() -> None:
     import torch
 
     from flat_muon import BATCH, Flat
-    from hotlap import data, machine
+    from hotlap import data
+    from hotlap.machine.allocator import tune_allocator
 
-    machine.tune_allocator()
+    tune_allocator()
     if args.threads:
         torch.set_num_threads(args.threads)
     dataset = data.load(args.data)

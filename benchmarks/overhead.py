@@ -27,15 +27,19 @@ def main() -> None:
 
     import torch
 
-    from hotlap import data, machine
-    from hotlap.program import Program
+    from hotlap import data
+    from hotlap.engine.lower import lower
+    from hotlap.machine.allocator import tune_allocator
+    from hotlap.machine.facts import machine_facts
+    from hotlap.machine.processor import cpu_name
+    from hotlap.machine.resolve import resolve
     from hotlap.recipes import find
 
-    machine.tune_allocator()
+    tune_allocator()
     plan = find("muon94").plan()
-    engine = machine.resolve(plan.numerics, torch.device("cpu"))
+    backend = resolve(plan.numerics, torch.device("cpu"))
     dataset = data.load(args.data)
-    program = Program(plan, dataset, engine)
+    program = lower(plan, dataset, backend)
     program.compile()
     program.upload()
     program.begin(0)
@@ -44,8 +48,8 @@ def main() -> None:
         torch.tensor(dataset.train.labels),
         torch.tensor(dataset.spec.mean),
         torch.tensor(dataset.spec.std),
-        engine.dtype,
-        engine.format,
+        backend.dtype,
+        backend.format,
     )
     at = 0
 
@@ -71,14 +75,14 @@ def main() -> None:
         "ratio_quartiles": [low, high],
         "total_ratio": sum(seconds["flat"]) / sum(seconds["hotlap"]),
         "pairs": args.pairs,
-        "precision": engine.precision,
-        "memory_format": engine.memory_format,
-        "machine": machine.machine_facts(),
+        "precision": backend.precision,
+        "memory_format": backend.memory_format,
+        "machine": machine_facts(),
     }
     if args.json:
         print(json.dumps(result, indent=1))
         return
-    print(f"{args.pairs} pairs in {engine.precision}, {engine.memory_format}, on {machine.cpu_name()}")
+    print(f"{args.pairs} pairs in {backend.precision}, {backend.memory_format}, on {cpu_name()}")
     for name, rate in rates.items():
         print(f"  {name:<7} {rate:7.0f} images/s")
     print(

@@ -56,7 +56,7 @@ def main() -> None:
     args = parser.parse_args()
 
     import hotlap
-    from hotlap.run import Reporter
+    from hotlap.runs.reporter import Reporter
 
     train, test = linear_accuracy()
     result: dict = {"linear": {"train": train, "test": test}, "demo": {}}

@@ -163,8 +163,8 @@ def bench_row(name: str, s: dict, facts: dict) -> str:
 
 def compared(against: list[dict]) -> str:
     """The ratios of contenders in a sentence each."""
-    from hotlap.measure.bench import Against
     from hotlap.measure.bench_page import comparison
+    from hotlap.measure.standings import Against
     from hotlap.measure.stats import Ratio
 
     said = (

@@ -26,26 +26,28 @@ def main() -> int:
     import torch
     import torch.nn.functional as F
 
-    from hotlap import data, machine
-    from hotlap.clock import Clock
-    from hotlap.evaluate import score
-    from hotlap.kernels.choice import used
-    from hotlap.loop import train
+    from hotlap import data
+    from hotlap.engine.clock import Clock
+    from hotlap.engine.evaluate import score
+    from hotlap.engine.loop import train
+    from hotlap.engine.lower import lower
+    from hotlap.engine.views import all_logits
+    from hotlap.machine.allocator import tune_allocator
+    from hotlap.machine.kernels.choice import used
+    from hotlap.machine.resolve import resolve
     from hotlap.nets.layers import Conv2d
-    from hotlap.program import Program
-    from hotlap.recipe import Set
+    from hotlap.plan.recipe import Set
     from hotlap.recipes import find
-    from hotlap.views import all_logits
 
     recipe = find(args.recipe)
     plan = recipe.then("short", Set("epochs", args.epochs)).plan()
     device = torch.device("cpu")
-    machine.tune_allocator()
-    engine = machine.resolve(plan.numerics, device)
-    if not used(engine.kernels, "convolution"):
-        print(f"our convolutions are not used here: {engine.in_words}", file=sys.stderr)
+    tune_allocator()
+    backend = resolve(plan.numerics, device)
+    if not used(backend.kernels, "convolution"):
+        print(f"our convolutions are not used here: {backend.in_words}", file=sys.stderr)
         return 2
-    program = Program(plan, data.load(recipe.data), engine)
+    program = lower(plan, data.load(recipe.data), backend)
     program.upload()
     for _ in train(program, Clock(device), args.seed):
         pass

@@ -29,11 +29,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
 
-    from hotlap.cli.main import settings_of
-    from hotlap.machine import machine_facts
-    from hotlap.recipe import Set, make_trick
+    from hotlap.cli.arguments import settings_of
+    from hotlap.machine.facts import machine_facts
+    from hotlap.plan.recipe import Set
     from hotlap.recipes import find
-    from hotlap.run import Reporter, start_run
+    from hotlap.recipes.reading import make_trick
+    from hotlap.runs.reporter import Reporter
+    from hotlap.runs.start import start_run
 
     base = find(args.recipe)
     settings = [Set(k, v) for k, v in settings_of(args.set).items()]

@@ -117,7 +117,7 @@ def interrupted(tmp_path_factory, session_cache) -> Path:
 
     folder = tmp_path_factory.mktemp("interrupted") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hotlap.run.stop_requests", lambda: nullcontext([2]))
+        patch.setattr("hotlap.runs.execute.stop_requests", lambda: nullcontext([2]))
         assert run_main(("train", *TINY, "--out", folder)) == 130
     return folder
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from hotlap.capture import nothing
+from hotlap.machine.capture import nothing
 
 # a value that the host waits for; a shape that depends on values; a tensor made of the host's numbers
 REFUSED = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "lift_fresh")
@@ -53,7 +53,7 @@ def tensors(tree: Any) -> Iterator[Tensor]:
 def captured(
     run: Callable[[], Any], device: torch.device, restore: Callable[[], None] = nothing
 ) -> Callable[[], Any]:
-    """As `hotlap.capture.captured`."""
+    """As `hotlap.machine.capture.captured`."""
     run()
     restore()
     with Recorder() as recorder:

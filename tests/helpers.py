@@ -1,4 +1,4 @@
-"""What several tests need: small data sets made on the spot, engines, programs."""
+"""What several tests need: small data sets made on the spot, backends, programs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from hotlap.data import Dataset, Split, data_spec
-from hotlap.machine import Engine
+from hotlap.engine.lower import lower
+from hotlap.engine.program import Program
+from hotlap.machine.backend import Backend
 from hotlap.plan import Plan
-from hotlap.program import Program
 
 TINY_SETTINGS = {  # a recipe as small as it gets, in arithmetic that no machine has to measure
     "batch_size": 50,
@@ -17,9 +18,9 @@ TINY_SETTINGS = {  # a recipe as small as it gets, in arithmetic that no machine
     "numerics.memory_format": "channels_last",
     "numerics.compile": "off",
 }
-FP64 = Engine(torch.device("cpu"), "fp64", "contiguous", False, "test")
-FP32 = Engine(torch.device("cpu"), "fp32", "channels_last", False, "test")
-BF16 = Engine(torch.device("cpu"), "bf16", "channels_last", False, "test")
+FP64 = Backend(torch.device("cpu"), "fp64", "contiguous", False, "test")
+FP32 = Backend(torch.device("cpu"), "fp32", "channels_last", False, "test")
+BF16 = Backend(torch.device("cpu"), "bf16", "channels_last", False, "test")
 
 
 def noise_dataset(shape=(3, 32, 32), classes=10, train=96, test=40, seed=0) -> Dataset:
@@ -38,9 +39,9 @@ def noise_dataset(shape=(3, 32, 32), classes=10, train=96, test=40, seed=0) -> D
     return Dataset("noise", data_spec(a.images, names, test_count=test), a, b, "made by a test")
 
 
-def program(plan: Plan, dataset: Dataset, engine: Engine = FP32, seed: int = 0) -> Program:
+def program(plan: Plan, dataset: Dataset, backend: Backend = FP32, seed: int = 0) -> Program:
     """A program with its data uploaded, at the start of a run."""
-    made = Program(plan, dataset, engine)
+    made = lower(plan, dataset, backend)
     made.compile()
     made.upload()
     made.begin(seed)

@@ -25,9 +25,10 @@ from itertools import product
 from pathlib import Path
 
 from hotlap.errors import UserError
-from hotlap.flat import toml_value
-from hotlap.recipe import Recipe, Set, from_table
+from hotlap.plan.flat import toml_value
+from hotlap.plan.recipe import Recipe, Set
 from hotlap.recipes import BUILTIN
+from hotlap.recipes.reading import from_table
 
 
 def tries(path: Path) -> list[Recipe]:
@@ -61,17 +62,21 @@ def run_all(recipes: list[Recipe], folder: Path, seeds: int, held: int, minutes:
     """Run what is not there yet, as far as the time goes."""
     import torch
 
-    from hotlap import data, machine
-    from hotlap.clock import Clock
-    from hotlap.cost import cost
-    from hotlap.evaluate import evaluate
-    from hotlap.loop import Diverged, train
-    from hotlap.program import Program
+    from hotlap import data
+    from hotlap.engine.clock import Clock
+    from hotlap.engine.evaluate import evaluate
+    from hotlap.engine.loop import Diverged, train
+    from hotlap.engine.lower import lower
+    from hotlap.inspect.cost import cost
+    from hotlap.machine.allocator import tune_allocator
+    from hotlap.machine.device import pick_device
+    from hotlap.machine.facts import machine_facts
+    from hotlap.machine.resolve import resolve
 
     end = time.monotonic() + 60 * minutes
-    where = machine.pick_device(device)
+    where = pick_device(device)
     if where.type == "cpu":
-        machine.tune_allocator()
+        tune_allocator()
     sets = {name: data.hold_out(data.load(name), held) for name in {r.data for r in recipes}}
     done = {(run["name"], run["seed"]): run for run in kept(folder)}
     for recipe in recipes:
@@ -92,7 +97,7 @@ def run_all(recipes: list[Recipe], folder: Path, seeds: int, held: int, minutes:
                 print("the time is up; the same command goes on", file=sys.stderr)
                 return
             plan, dataset = recipe.plan(), sets[recipe.data]
-            program = Program(plan, dataset, machine.resolve(plan.numerics, where))
+            program = lower(plan, dataset, resolve(plan.numerics, where))
             program.compile()
             program.upload()
             clock = Clock(where)
@@ -113,7 +118,7 @@ def run_all(recipes: list[Recipe], folder: Path, seeds: int, held: int, minutes:
             except Diverged as error:
                 run["diverged"] = str(error)
             run |= {"train_s": clock.seconds["train"], "eval_s": clock.seconds["eval"]}
-            run |= {"machine": machine.machine_facts(), "recipe": recipe.text()}
+            run |= {"machine": machine_facts(), "recipe": recipe.text()}
             with path.open("a", encoding="utf-8") as f:
                 f.write(json.dumps(run) + "\n")
             reached = "diverged" if run["accuracy"] is None else f"{run['accuracy']:.2f}%"

@@ -18,29 +18,29 @@ from hotlap._version import __version__
 
 if TYPE_CHECKING:
     from hotlap.data import load as load_data
+    from hotlap.deploy.predict import Prediction, predict
     from hotlap.errors import UserError
     from hotlap.plan import Plan, Trick
-    from hotlap.predictor import Prediction, predict
-    from hotlap.recipe import Recipe, Set, diff
+    from hotlap.plan.recipe import Recipe, Set, diff
     from hotlap.recipes import find as find_recipe
-    from hotlap.run import Result
-    from hotlap.run import start_run as train
+    from hotlap.runs.result import Result
+    from hotlap.runs.start import start_run as train
     from hotlap.spec import DataSpec
 
 _WHERE = {
     "DataSpec": ("hotlap.spec", "DataSpec"),
     "Plan": ("hotlap.plan", "Plan"),
-    "Prediction": ("hotlap.predictor", "Prediction"),
-    "Recipe": ("hotlap.recipe", "Recipe"),
-    "Result": ("hotlap.run", "Result"),
-    "Set": ("hotlap.recipe", "Set"),
+    "Prediction": ("hotlap.deploy.predict", "Prediction"),
+    "Recipe": ("hotlap.plan.recipe", "Recipe"),
+    "Result": ("hotlap.runs.result", "Result"),
+    "Set": ("hotlap.plan.recipe", "Set"),
     "Trick": ("hotlap.plan", "Trick"),
     "UserError": ("hotlap.errors", "UserError"),
-    "diff": ("hotlap.recipe", "diff"),
+    "diff": ("hotlap.plan.recipe", "diff"),
     "find_recipe": ("hotlap.recipes", "find"),
     "load_data": ("hotlap.data", "load"),
-    "predict": ("hotlap.predictor", "predict"),
-    "train": ("hotlap.run", "start_run"),
+    "predict": ("hotlap.deploy.predict", "predict"),
+    "train": ("hotlap.runs.start", "start_run"),
 }
 
 __all__ = [

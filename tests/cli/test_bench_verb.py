@@ -20,7 +20,7 @@ TINY = (
 
 @pytest.fixture(autouse=True)
 def peak(monkeypatch):
-    monkeypatch.setattr("hotlap.measure.bench.convolution_peak", lambda engine: 1e12)
+    monkeypatch.setattr("hotlap.measure.bench.convolution_peak", lambda backend: 1e12)
 
 
 def peer(code: str) -> str:

@@ -58,7 +58,9 @@ def test_full_trains_every_rung_with_every_seed_and_goes_on_after_a_stop(cli, tm
 
     words = ("ladder", "muon94", *TINY, "--full", "--seeds", "2", "--out", tmp_path / "l")
     with monkeypatch.context() as patch:
-        patch.setattr("hotlap.run.stop_requests", lambda: nullcontext([2]))  # as Ctrl-C after the first step
+        patch.setattr(
+            "hotlap.runs.execute.stop_requests", lambda: nullcontext([2])
+        )  # as Ctrl-C after the first step
         stopped = cli(*words)
     assert stopped.status == 130
     assert f"go on with: the same command and --out {tmp_path / 'l'}" in one_line(stopped.err)

@@ -10,9 +10,9 @@ import tomllib
 import pytest
 
 from conftest import PLAIN, one_line, snapshot
+from hotlap.cli.composing import compose, trick_of
 from hotlap.cli.main import build_parser
-from hotlap.cli.train import compose, trick_of
-from hotlap.flat import flatten
+from hotlap.plan.flat import flatten
 from hotlap.recipes import BUILTIN, find
 from hotlap.tricks import discover
 

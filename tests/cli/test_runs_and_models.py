@@ -311,7 +311,7 @@ def test_doctor_measures_once_and_then_uses_what_is_kept(cli, tmp_path, monkeypa
         busy = 50.0 if len(calls) == 1 else 0.0  # a moment in which the machine does something else
         return {"bf16": 3.0, "fp32": 9.0}[choice[0]] + (choice[1] == "contiguous") + busy
 
-    monkeypatch.setattr("hotlap.machine.step_ms", step_ms)
+    monkeypatch.setattr("hotlap.machine.choices.step_ms", step_ms)
     first = json.loads(cli("doctor", "--threads", "1", "--json").out)
     assert len(first["measured"]) == 4
     assert calls == 2 * calls[:4], "each is measured twice, in turn"

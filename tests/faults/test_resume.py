@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 
 from conftest import PLAIN, one_line, run_main
 from helpers import FP32, noise_dataset
-from hotlap.checkpoint import STATE, load_state, save_state
-from hotlap.clock import Clock
 from hotlap.data.loading import HostLoader
-from hotlap.loop import train
+from hotlap.engine.clock import Clock
+from hotlap.engine.loop import train
+from hotlap.engine.lower import lower
+from hotlap.engine.program import Program
 from hotlap.nets import ResNet9
-from hotlap.program import Program
 from hotlap.recipes import BUILTIN
+from hotlap.runs.checkpoint import STATE, load_state, save_state
 from hotlap.tricks.lookahead import Lookahead
 
 # -- in processes of their own, with kill -9 -----------------------------------------------------
@@ -134,7 +135,7 @@ SPE = 5  # steps an epoch; 90 images leave ten over, as real sets do
 
 
 def program_of(plan) -> Program:
-    made = Program(plan, noise_dataset(train=90, test=20), FP32)
+    made = lower(plan, noise_dataset(train=90, test=20), FP32)
     made.compile()
     made.upload()
     return made
@@ -268,7 +269,7 @@ def test_killed_between_an_epochs_row_and_its_state_writes_the_row_once(tmp_path
         save_state(folder, tensors, step, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr("hotlap.run.save_state", kill_at_4)
+        patch.setattr("hotlap.runs.execute.save_state", kill_at_4)
         with pytest.raises(Killed):
             run_main(("train", *TWO_EPOCHS, "--out", tmp_path / "run"))
     assert step_of(tmp_path / "run") == 3
@@ -276,7 +277,7 @@ def test_killed_between_an_epochs_row_and_its_state_writes_the_row_once(tmp_path
     assert [row["epoch"] for row in rows_of(tmp_path / "run")] == [1, 2]
 
 
-@pytest.mark.parametrize("last", ["hotlap.run.save_model", "hotlap.run.evaluate"])
+@pytest.mark.parametrize("last", ["hotlap.runs.execute.save_model", "hotlap.runs.execute.evaluate"])
 def test_killed_after_the_last_step_only_finishes(tmp_path, monkeypatch, last):
     def kill(*_):
         raise Killed
@@ -309,7 +310,7 @@ def test_a_resumed_run_evaluates_as_often_as_before(tmp_path, monkeypatch):
     from contextlib import nullcontext
 
     with monkeypatch.context() as patch:
-        patch.setattr("hotlap.run.stop_requests", lambda: nullcontext([2]))
+        patch.setattr("hotlap.runs.execute.stop_requests", lambda: nullcontext([2]))
         words = ("train", *TWO_EPOCHS, "--out", tmp_path / "run", "--eval-every", "0")
         assert run_main(words) == 130
     assert run_main(("train", "--resume", tmp_path / "run")) == 0
@@ -321,7 +322,7 @@ def test_the_line_to_resume_can_be_pasted_even_with_a_space_in_the_folder(tmp_pa
     from contextlib import nullcontext
 
     with monkeypatch.context() as patch:
-        patch.setattr("hotlap.run.stop_requests", lambda: nullcontext([2]))
+        patch.setattr("hotlap.runs.execute.stop_requests", lambda: nullcontext([2]))
         capsys.readouterr()
         assert run_main(("train", *TWO_EPOCHS, "--out", tmp_path / "my run")) == 130
     line = one_line(capsys.readouterr().err).partition("go on with: ")[2]

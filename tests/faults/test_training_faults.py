@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from conftest import PLAIN, one_line, run_main, snapshot
-from hotlap.checkpoint import STATE, load_state
 from hotlap.recipes import find
+from hotlap.runs.checkpoint import STATE, load_state
 
 STEPS = 16  # four epochs of four steps
 WORDS = (
@@ -57,8 +57,8 @@ def temporary(folder: Path) -> list[str]:
 
 def explosive(share: float) -> str:
     """A recipe file here, whose rates explode after this share of the run."""
+    from hotlap.cli.composing import compose
     from hotlap.cli.main import build_parser
-    from hotlap.cli.train import compose
 
     text = compose(build_parser().parse_args(["train", *WORDS])).text()
     start = "knobs.lr.schedule."
@@ -236,7 +236,7 @@ def test_a_signal_saves_the_state_and_prints_the_line_that_goes_on(spawn, tmp_pa
 
 def test_a_signal_is_answered_after_the_step_and_handlers_are_put_back(cli, whole, monkeypatch):
     """In this process, at a step that is known: the signal comes while step 5 runs."""
-    from hotlap.program import Program
+    from hotlap.engine.program import Program
 
     run = Program.run
 
@@ -258,7 +258,7 @@ def test_a_signal_is_answered_after_the_step_and_handlers_are_put_back(cli, whol
 
 
 def test_a_second_interrupt_stops_at_once(cli, monkeypatch):
-    from hotlap.program import Program
+    from hotlap.engine.program import Program
 
     run = Program.run
 

@@ -11,19 +11,20 @@ from torch import nn
 
 from helpers import noise_dataset, program
 from hotlap.errors import UserError
-from hotlap.kernels import choice, cpu, functions
-from hotlap.kernels.cpu import library
-from hotlap.kernels.functions import (
+from hotlap.machine.backend import Backend
+from hotlap.machine.kernels import build, choice, cpu
+from hotlap.machine.kernels.build import library
+from hotlap.machine.kernels.cpu import (
     Convolution,
     ConvolutionPool,
     PoolNormAct,
     convolution_pool,
     weight_gradient,
 )
-from hotlap.machine import Engine, resolve
+from hotlap.machine.numerics import Numerics
+from hotlap.machine.resolve import resolve
 from hotlap.nets import Norm
 from hotlap.nets.layers import BatchNorm, Chain, Conv2d
-from hotlap.numerics import Numerics
 from hotlap.recipes import BUILTIN
 
 MISSING = library()
@@ -41,9 +42,9 @@ OFF = {"tiles": 0.003, "winograd": 0.016}
 @pytest.fixture(params=OFF)
 def way(request, monkeypatch):
     """Each way in which convolutions by 3x3 filters are done."""
-    if request.param == "tiles" and not functions.in_tiles():
+    if request.param == "tiles" and not cpu.in_tiles():
         pytest.skip("this processor has no AMX")
-    monkeypatch.setattr(functions, "in_tiles", lambda: request.param == "tiles")
+    monkeypatch.setattr(cpu, "in_tiles", lambda: request.param == "tiles")
     return request.param
 
 
@@ -266,12 +267,12 @@ def test_tiles_of_ours_and_of_pytorch_do_not_disturb_each_other():
 
 @needs_kernels
 def test_products_done_are_those_whose_pixel_lies_in_the_image(monkeypatch):
-    monkeypatch.setattr(functions, "in_tiles", lambda: True)
+    monkeypatch.setattr(cpu, "in_tiles", lambda: True)
     ones = torch.ones(1, 1, 5, 4)
     reached = int(F.conv2d(ones, torch.ones(1, 1, 3, 3), padding=1).sum())
-    assert functions.flops_done(33, 5, 4, 24, 64) == 2 * 64 * reached * 32 * 64  # tiles are filled up
-    monkeypatch.setattr(functions, "in_tiles", lambda: False)
-    assert functions.flops_done(33, 5, 4, 24, 64) == 2 * 33 * 2 * 1 * 36 * 24 * 64
+    assert cpu.flops_done(33, 5, 4, 24, 64) == 2 * 64 * reached * 32 * 64  # tiles are filled up
+    monkeypatch.setattr(cpu, "in_tiles", lambda: False)
+    assert cpu.flops_done(33, 5, 4, 24, 64) == 2 * 33 * 2 * 1 * 36 * 24 * 64
 
 
 @needs_kernels
@@ -439,22 +440,22 @@ def small(name: str, **changes):
     return replace(plan, **{"net": net, "batch_size": 16, "epochs": 3.0, **changes})
 
 
-def engine(kernels: str) -> Engine:
-    return Engine(torch.device("cpu"), "bf16", "channels_last", False, "test", kernels)
+def backend(kernels: str) -> Backend:
+    return Backend(torch.device("cpu"), "bf16", "channels_last", False, "test", kernels)
 
 
 @needs_kernels
 @pytest.mark.parametrize("name", ["muon94", "airbench96", "page/15-ghost-norm", "page/10-resnet9"])
 def test_a_run_is_the_same_run_with_them(name):
-    plain = program(small(name), DATA, engine("none"))
-    ours = program(small(name), DATA, engine("all"))
+    plain = program(small(name), DATA, backend("none"))
+    ours = program(small(name), DATA, backend("all"))
     for made in (plain, ours):
         made.run(0, 4)
     assert any(m.native for m in ours.model.modules() if isinstance(m, Conv2d))
     # convolutions of 16 images are off by 1.2%, and steps follow on each other
     assert off(ours.losses[:4], plain.losses[:4]) < 0.05
     assert not torch.equal(ours.losses[:4], plain.losses[:4]), "the kernels were not used"
-    again = program(small(name), DATA, engine("all"))
+    again = program(small(name), DATA, backend("all"))
     again.run(0, 4)
     for key, value in ours.state().items():
         assert torch.equal(value, again.state()[key]), key
@@ -503,34 +504,34 @@ def test_other_arithmetic_has_none():
 def fresh(monkeypatch, tmp_path):
     """`library` as it comes to a machine for the first time."""
     monkeypatch.setenv("HOTLAP_CACHE", str(tmp_path))
-    monkeypatch.setattr(cpu, "cpu_features", lambda: ["avx512_bf16"])
+    monkeypatch.setattr(build, "cpu_features", lambda: ["avx512_bf16"])
     return library.__wrapped__, tmp_path
 
 
 def test_a_machine_without_a_compiler_or_the_instructions_says_so(fresh, monkeypatch):
-    build, _ = fresh
-    monkeypatch.setattr(cpu.shutil, "which", lambda _: None)
-    assert build() == "no C++ compiler; one called c++ or g++ builds them"
-    monkeypatch.setattr(cpu, "cpu_features", lambda: ["avx2"])
-    assert build() == "this processor has no avx512_bf16"
+    library, _ = fresh
+    monkeypatch.setattr(build.shutil, "which", lambda _: None)
+    assert library() == "no C++ compiler; one called c++ or g++ builds them"
+    monkeypatch.setattr(build, "cpu_features", lambda: ["avx2"])
+    assert library() == "this processor has no avx512_bf16"
 
 
 def test_a_source_that_does_not_compile_leaves_nothing_behind(fresh, monkeypatch, tmp_path):
-    build, cache = fresh
+    library, cache = fresh
     broken = tmp_path / "cpu.cpp"
     broken.write_text("this is not C++\n")
-    monkeypatch.setattr(cpu, "SOURCES", (broken,))
-    said = build()
+    monkeypatch.setattr(build, "SOURCES", (broken,))
+    said = library()
     assert isinstance(said, str)
     assert "failed: " in said or "no C++ compiler" in said
     assert not list(cache.glob("kernels/*"))
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(fresh, monkeypatch):
-    build, cache = fresh
+    library, cache = fresh
     (cache / "kernels").write_text("in the way")
-    if any(cpu.shutil.which(c) for c in cpu.COMPILERS):
-        assert str(build()).startswith("cannot be built: ")
+    if any(build.shutil.which(c) for c in build.COMPILERS):
+        assert str(library()).startswith("cannot be built: ")
 
 
 def test_without_kernels_everything_runs_as_before(monkeypatch):
@@ -548,13 +549,13 @@ def test_a_profile_times_the_convolution_that_the_steps_use(kernels, calls, dire
 
     called = []
     name = {"forward": "convolution"}.get(direction, direction.replace(" ", "_"))
-    run = getattr(functions, name)
-    monkeypatch.setattr(functions, name, lambda *a: called.append(1) or run(*a))
+    run = getattr(cpu, name)
+    monkeypatch.setattr(cpu, name, lambda *a: called.append(1) or run(*a))
     whole = ((4, 8, 6, 6), (16, 8, 3, 3), (1, 1), (1, 1), (4, 16, 6, 6))
-    roofline.time_convolution(roofline.Convolution("", direction, *whole), engine(kernels))
+    roofline.time_convolution(roofline.Convolution("", direction, *whole), backend(kernels))
     assert len(called) == calls
     odd = ((4, 8, 6, 6), (16, 8, 3, 3), (2, 2), (1, 1), (4, 16, 3, 3))
-    roofline.time_convolution(roofline.Convolution("", direction, *odd), engine(kernels))
+    roofline.time_convolution(roofline.Convolution("", direction, *odd), backend(kernels))
     assert len(called) == calls
 
 
@@ -562,10 +563,10 @@ def test_a_profile_times_the_convolution_that_the_steps_use(kernels, calls, dire
 def test_no_gradient_is_computed_that_nothing_asks_for(monkeypatch):
     """A stem whose bias is done with, and frozen stages, need none from the convolution after them."""
     asked = []
-    run = functions.input_gradient
-    monkeypatch.setattr(functions, "input_gradient", lambda *a: asked.append(1) or run(*a))
+    run = cpu.input_gradient
+    monkeypatch.setattr(cpu, "input_gradient", lambda *a: asked.append(1) or run(*a))
     plan = small("muon94", freeze=(0.5, 0.75))
-    made = program(plan, DATA, engine("all"))
+    made = program(plan, DATA, backend("all"))
     counts = []
     for step in range(made.steps):
         asked.clear()

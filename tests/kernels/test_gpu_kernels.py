@@ -10,7 +10,7 @@ GPU = torch.cuda.is_available()
 with pytest.MonkeyPatch.context() as patch:
     if not GPU:  # read when the kernels are defined, which no other test does, and when they run
         patch.setenv("TRITON_INTERPRET", "1")
-    gpu = pytest.importorskip("hotlap.kernels.gpu", reason="no Triton here")
+    gpu = pytest.importorskip("hotlap.machine.kernels.gpu", reason="no Triton here")
 
 
 @pytest.fixture(autouse=True)

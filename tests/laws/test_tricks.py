@@ -20,13 +20,13 @@ import hotlap.tricks
 from helpers import BF16, FP32, noise_dataset, program
 from hotlap.data.augment import Flip, Translate
 from hotlap.data.loading import HostLoader
+from hotlap.engine.evaluate import evaluate
+from hotlap.engine.lower import lower
 from hotlap.errors import UserError
-from hotlap.evaluate import evaluate
-from hotlap.flat import flatten, unflatten
 from hotlap.nets import AirNet, ConvStem, Norm, ResNet9, ResNet18
 from hotlap.plan import HardExamples, Plan, Trick
-from hotlap.program import Program
-from hotlap.recipe import check_order
+from hotlap.plan.flat import flatten, unflatten
+from hotlap.plan.recipe import check_order
 from hotlap.recipes import BUILTIN
 from hotlap.tricks import discover
 
@@ -116,10 +116,10 @@ def trains(plan: Plan, dataset) -> None:
 
 def replays(plan: Plan, dataset, monkeypatch) -> None:
     """Steps and the evaluation recorded once, on dummy data, and replayed are those of the plan."""
-    monkeypatch.setattr("hotlap.program.captured", cpu_graph.captured)
+    monkeypatch.setattr("hotlap.engine.program.captured", cpu_graph.captured)
     found = []
     for capture in (False, True):
-        made = Program(plan, dataset, FP32)
+        made = lower(plan, dataset, FP32)
         if capture:
             if made.feed.prelude is not None:
                 made.feed.prelude.rehearse(capture=True)

@@ -17,15 +17,16 @@ import pytest
 
 from helpers import FP32, TINY_SETTINGS, program
 from hotlap import data
-from hotlap.clock import Clock
+from hotlap.engine.clock import Clock
+from hotlap.engine.evaluate import evaluate
+from hotlap.engine.loop import train
 from hotlap.errors import UserError
-from hotlap.evaluate import evaluate
-from hotlap.loop import train
 from hotlap.measure import bench as module
-from hotlap.measure.bench import Bench, Summary, Timed, against, schedule, standing
+from hotlap.measure.bench import Bench, schedule
 from hotlap.measure.bench_page import claim, comparison, draw, remarks, save, seconds, table, units
 from hotlap.measure.peer import Peer, read_peer
-from hotlap.recipe import Set
+from hotlap.measure.standings import Summary, Timed, against, standing
+from hotlap.plan.recipe import Set
 from hotlap.recipes import BUILTIN
 from hotlap.report.plots import svg_text
 
@@ -36,7 +37,7 @@ SETTINGS = {**TINY_SETTINGS, "epochs": 1.0}
 
 @pytest.fixture(autouse=True)
 def peak(monkeypatch):
-    monkeypatch.setattr(module, "convolution_peak", lambda engine: PEAK)
+    monkeypatch.setattr(module, "convolution_peak", lambda backend: PEAK)
 
 
 def tiny(name: str = "demo", **more):
@@ -119,7 +120,7 @@ def test_what_is_done_is_kept_and_more_rounds_go_on(tmp_path, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         Bench(contenders, tmp_path / "b", data=DATA).go(2, stop)
-    monkeypatch.setattr(module, "convolution_peak", lambda engine: pytest.fail("measured again"))
+    monkeypatch.setattr(module, "convolution_peak", lambda backend: pytest.fail("measured again"))
     text = (tmp_path / "b" / "runs.jsonl").read_text()
     assert len(text.splitlines()) == 3
     bench = Bench(contenders, tmp_path / "b", data=DATA)
@@ -405,9 +406,9 @@ def test_the_words_of_a_claim():
 
 
 def test_the_arithmetic_in_words():
-    engine = replace(FP32, kernels="convolution", compile=True)
-    assert engine.arithmetic == "fp32, channels-last"
-    assert engine.in_words == "fp32, channels-last, compiled, own kernels (convolution)"
+    backend = replace(FP32, kernels="convolution", compile=True)
+    assert backend.arithmetic == "fp32, channels-last"
+    assert backend.in_words == "fp32, channels-last, compiled, own kernels (convolution)"
     assert FP32.in_words == "fp32, channels-last"
 
 

@@ -13,7 +13,7 @@ from hotlap.errors import UserError
 from hotlap.measure import ladder as module
 from hotlap.measure.ladder import Ladder, Rung, Trained, compare, within_budget
 from hotlap.measure.throughput import Projection
-from hotlap.recipe import Set
+from hotlap.plan.recipe import Set
 from hotlap.recipes import BUILTIN
 from hotlap.recipes.published import AFTER, PAGE, PUBLISHED
 from hotlap.report.page import Code, Heading, Picture, Table, render_page

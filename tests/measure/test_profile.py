@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from helpers import BF16, FP32, noise_dataset, program
-from hotlap.cost import cost, step_flops
 from hotlap.data.loading import Resolution
 from hotlap.inspect import roofline
+from hotlap.inspect.cost import cost, step_flops
 from hotlap.inspect.operations import KINDS, REST, kind_of, profile_steps
 from hotlap.inspect.roofline import Convolution, Peaks, TimedConvolution, convolutions, flops_done
-from hotlap.kernels import functions
-from hotlap.kernels.cpu import library
+from hotlap.machine.kernels import cpu
+from hotlap.machine.kernels.build import library
 from hotlap.measure import profile
 from hotlap.measure.profile import OUTSIDE, profile_run
 from hotlap.measure.profile_page import (
@@ -25,6 +25,7 @@ from hotlap.measure.profile_page import (
     seconds_table,
     summary,
 )
+from hotlap.nets.build import build_net
 from hotlap.plan import HardExamples
 from hotlap.recipes import BUILTIN
 
@@ -86,7 +87,7 @@ def test_the_same_steps_are_run_and_the_parts_put_back():
 @pytest.mark.parametrize("name", ["muon94", "page/19-flip-tta", "airbench96", "page/01-baseline"])
 def test_convolutions_of_a_step_are_its_arithmetic(name):
     plan = small(name)
-    model = plan.net.build(DATA.spec).to("meta")
+    model = build_net(plan.net, DATA.spec).to("meta")
     learning = frozenset(model.roles())
     found = convolutions(model, DATA.spec.shape, 16, learning, torch.bfloat16)
     whole = step_flops(model, DATA.spec, 16, learning, 1.0)
@@ -102,7 +103,7 @@ def test_convolutions_of_a_step_are_its_arithmetic(name):
 
 def test_nothing_is_computed_for_a_frozen_stage():
     plan = small("muon94")
-    model = plan.net.build(DATA.spec).to("meta")
+    model = build_net(plan.net, DATA.spec).to("meta")
     late = frozenset(n for n in model.roles() if "group3" in n or "head" in n)
     found = convolutions(model, DATA.spec.shape, 16, late, torch.float32)
     backward = [c for c in found if c.direction != "forward"]
@@ -120,7 +121,7 @@ def test_arithmetic_and_traffic_of_a_convolution_by_hand():
 
 
 def test_products_that_are_done_by_hand(monkeypatch):
-    monkeypatch.setattr(functions, "in_tiles", lambda: False)
+    monkeypatch.setattr(cpu, "in_tiles", lambda: False)
     c = Convolution("p", "forward", (2, 3, 9, 8), (16, 3, 3, 3), (1, 1), (1, 1), (2, 16, 9, 8))
     assert flops_done(c, own=True) == 2 * 36 * 2 * (3 * 2) * 3 * 16  # 3 x 2 tiles of 4x4 in each of 2 images
     assert flops_done(c, own=False) == c.flops
@@ -130,11 +131,11 @@ def test_products_that_are_done_by_hand(monkeypatch):
 
 @pytest.mark.skipif(isinstance(library(), str), reason=f"no CPU kernels: {library()}")
 def test_a_profile_says_which_share_of_the_products_is_done(monkeypatch):
-    monkeypatch.setattr(functions, "in_tiles", lambda: False)
+    monkeypatch.setattr(cpu, "in_tiles", lambda: False)
     plan = small("muon94")
     plan = replace(plan, net=replace(plan.net, widths=(16, 16, 16)))
-    engine = replace(BF16, memory_format="channels_last", kernels="all")
-    plain, ours = (clocked(program(plan, DATA, e)) for e in (replace(engine, kernels="none"), engine))
+    backend = replace(BF16, memory_format="channels_last", kernels="all")
+    plain, ours = (clocked(program(plan, DATA, e)) for e in (replace(backend, kernels="none"), backend))
     assert plain.done == 1
     assert not any("Winograd" in line for line in summary(plain))
     # of images of 16x16: 15x15, 7x7, 7x7, 3x3, 3x3 and 1x1, of which the stem's own 2x2 filters do all
@@ -149,21 +150,21 @@ def test_a_profile_says_which_share_of_the_products_is_done(monkeypatch):
 
 
 def test_the_kernels_of_our_own_are_told_by_their_names():
-    for ours in (functions.Convolution, functions.ConvolutionPool):
+    for ours in (cpu.Convolution, cpu.ConvolutionPool):
         assert kind_of(ours.__name__) == "convolution forward"
         assert (
             kind_of(f"autograd::engine::evaluate_function: {ours.__name__}Backward") == "convolution backward"
         )
     assert (
-        kind_of(functions.PoolNormAct.__name__)
-        == kind_of(f"{functions.PoolNormAct.__name__}Backward")
+        kind_of(cpu.PoolNormAct.__name__)
+        == kind_of(f"{cpu.PoolNormAct.__name__}Backward")
         == "pool, norm, activation"
     )
 
 
-@pytest.mark.parametrize("engine", [FP32, BF16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("backend", [FP32, BF16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("direction", roofline.PASSES)
-def test_each_direction_runs_by_itself(engine, direction, monkeypatch):
+def test_each_direction_runs_by_itself(backend, direction, monkeypatch):
     """The operation that is timed is the one that is named: its result has the shape of that direction."""
     c = Convolution("p", direction, (2, 3, 8, 8), (4, 3, 3, 3), (2, 2), (1, 1), (2, 4, 4, 4))
     results = []
@@ -173,7 +174,9 @@ def test_each_direction_runs_by_itself(engine, direction, monkeypatch):
         return float(len(results))
 
     monkeypatch.setattr(roofline, "_seconds", seconds)
-    assert roofline.time_convolution(c, engine).seconds == 3.0  # the median of 2, 3, 4: the first is left out
+    assert (
+        roofline.time_convolution(c, backend).seconds == 3.0
+    )  # the median of 2, 3, 4: the first is left out
     result = results[0]
     if direction == "forward":
         assert result.shape == c.out
@@ -233,7 +236,7 @@ def test_a_machine_that_slows_down_is_looked_at_between_other_work(monkeypatch):
     made = program(small("muon94", resolution=Resolution((0.5,), (0.75,))), DATA)
     kinds, time_convolution, timed = len(profile.kinds_of_step(made)), profile.time_convolution, []
     monkeypatch.setattr(
-        profile, "time_convolution", lambda c, engine: timed.append(c) or time_convolution(c, engine)
+        profile, "time_convolution", lambda c, backend: timed.append(c) or time_convolution(c, backend)
     )
     found = clocked(made, step_s=lambda: 0.5 + 0.01 * len(timed))
     assert kinds > 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from helpers import FP32, FP64, noise_dataset
 from hotlap.data.augment import GROUPS, ColorJitter, Cutmix, Cutout, Epoch, Flip, Mixup, Translate
 from hotlap.data.device import DeviceSet
-from hotlap.feed import DeviceFeed
+from hotlap.engine.feed.device import DeviceFeed
 from hotlap.plan import Plan
 from hotlap.seeds import generator
 from reference import augment_slow as slow
@@ -184,12 +184,12 @@ OPS = [
 
 @pytest.mark.parametrize("ops", OPS, ids=lambda ops: "-".join(type(o).__name__ for o in ops))
 @pytest.mark.parametrize("shape", [(3, 8, 11), (1, 12, 9)])
-@pytest.mark.parametrize("engine", [FP64, FP32], ids=lambda e: e.precision)
-def test_geometry_comes_before_pixels_and_pixels_before_mixtures(ops, shape, engine):
+@pytest.mark.parametrize("backend", [FP64, FP32], ids=lambda e: e.precision)
+def test_geometry_comes_before_pixels_and_pixels_before_mixtures(ops, shape, backend):
     data = noise_dataset(shape, classes=3, train=24, test=3)
-    images = DeviceSet(data.train, data.spec, engine)
+    images = DeviceSet(data.train, data.spec, backend)
     images.fill(data.train)
-    feed = DeviceFeed(Plan(augment=ops, epochs=2.0), images, engine, 8)
+    feed = DeviceFeed(Plan(augment=ops, epochs=2.0), images, backend, 8)
     feed.begin(seed=1)
     for step in (0, 4):  # the second is in the second epoch
         feed.enter(step)
@@ -197,13 +197,13 @@ def test_geometry_comes_before_pixels_and_pixels_before_mixtures(ops, shape, eng
         x, target, labels = feed.batch()
         want, wanted = one_by_one(ops, feed, index.tolist(), data)
         # float32 keeps 7 digits of values up to about 5
-        tolerance = EXACT * 10 if engine is FP64 else 5e-6
-        assert x.is_contiguous(memory_format=engine.format)
+        tolerance = EXACT * 10 if backend is FP64 else 5e-6
+        assert x.is_contiguous(memory_format=backend.format)
         assert np.allclose(x.numpy(), want, atol=tolerance)
         assert labels.tolist() == data.train.labels[index.numpy()].tolist()
         if any(isinstance(op, Mixup | Cutmix) for op in ops):
             assert target.shape == (8, 3)
-            assert np.allclose(target.numpy(), wanted, atol=1e-6 if engine is FP32 else EXACT)
+            assert np.allclose(target.numpy(), wanted, atol=1e-6 if backend is FP32 else EXACT)
         else:
             assert torch.equal(target, labels)
 

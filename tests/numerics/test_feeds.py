@@ -17,11 +17,12 @@ from helpers import BF16, FP32, FP64, noise_dataset, program
 from hotlap.data.augment import ColorJitter, Cutmix, Cutout, Flip, Mixup, Translate
 from hotlap.data.device import DeviceSet
 from hotlap.data.loading import HostLoader, Resolution
-from hotlap.feed import DeviceFeed, build_feed
-from hotlap.feed.device import resized
-from hotlap.feed.host import HostFeed
-from hotlap.feed.selected import SelectedFeed
+from hotlap.engine.feed.device import DeviceFeed, resized
+from hotlap.engine.feed.host import HostFeed
+from hotlap.engine.lower import build_feed
+from hotlap.engine.selected import SelectedFeed
 from hotlap.nets import AirNet, WhitenStem
+from hotlap.nets.build import build_net
 from hotlap.optim import SGD
 from hotlap.plan import CrossEntropy, HardExamples, Plan
 from hotlap.seeds import generator
@@ -35,11 +36,11 @@ BATCH, PER_EPOCH = 6, 4
 ROUNDING = 5e-6
 
 
-def feed_of(plan: Plan, engine=FP32, data=DATA) -> DeviceFeed:
+def feed_of(plan: Plan, backend=FP32, data=DATA) -> DeviceFeed:
     plan = replace(plan, batch_size=BATCH)
-    images = DeviceSet(data.train, data.spec, engine)
+    images = DeviceSet(data.train, data.spec, backend)
     images.fill(data.train)
-    return build_feed(plan, data, images, engine)
+    return build_feed(plan, data, images, backend)
 
 
 def batches(feed: DeviceFeed, start: int, stop: int):
@@ -266,14 +267,14 @@ HARD = replace(
 PLENTY = noise_dataset((3, 8, 8), classes=3, train=40, test=4)
 
 
-def hard_feed(seed: int, engine=FP64, plan: Plan = HARD) -> SelectedFeed:
-    feed = SelectedFeed(plan, PLENTY, uploaded(engine), engine)
+def hard_feed(seed: int, backend=FP64, plan: Plan = HARD) -> SelectedFeed:
+    feed = SelectedFeed(plan, plan.sampler, PLENTY, uploaded(backend), backend)
     feed.begin(seed)
     return feed
 
 
-def uploaded(engine) -> DeviceSet:
-    images = DeviceSet(PLENTY.train, PLENTY.spec, engine)
+def uploaded(backend) -> DeviceSet:
+    images = DeviceSet(PLENTY.train, PLENTY.spec, backend)
     images.fill(PLENTY.train)
     return images
 
@@ -290,7 +291,7 @@ def test_picks_are_the_hardest_of_each_batch_for_a_proxy_trained_on_them():
     feed = hard_feed(7)
     drawn = DeviceFeed(HARD, uploaded(FP64), FP64, OF)
     drawn.begin(7)
-    proxy = HARD.sampler.net.build(PLENTY.spec).double()
+    proxy = build_net(HARD.sampler.net, PLENTY.spec).double()
     proxy.reset(generator(7, "init"))
     proxy.calibrate(uploaded(FP64).read(torch.arange(20)))
     proxy.train()
@@ -341,7 +342,7 @@ def test_picks_depend_on_the_seed_alone():
     first = feed.selector.picks.clone()
     feed.begin(2)
     other = feed.selector.picks.clone()
-    resumed = SelectedFeed(HARD, PLENTY, uploaded(FP64), FP64)
+    resumed = SelectedFeed(HARD, HARD.sampler, PLENTY, uploaded(FP64), FP64)
     resumed.reset(1)
     resumed.enter(4)  # a resumed run picks again
     assert torch.equal(first, resumed.selector.picks)
@@ -361,8 +362,8 @@ def test_pinned_copies_bring_the_same_batches_to_a_gpu(random):
     plan = Plan(augment=(Translate(2), Flip()), epochs=2.0, loader=HostLoader("once", random))
     cuda = replace(FP32, device=torch.device("cuda"))
     made = []
-    for engine in (FP32, cuda):
-        feed = feed_of(plan, engine)
+    for backend in (FP32, cuda):
+        feed = feed_of(plan, backend)
         feed.begin(seed=0)
         feed.order.copy_(torch.arange(26))  # a GPU's generator draws another order
         for choice in feed.choices:

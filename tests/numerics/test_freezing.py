@@ -11,8 +11,9 @@ import torch
 
 from helpers import FP64, noise_dataset, program
 from hotlap.data.device import DeviceSet
-from hotlap.feed import DeviceFeed
+from hotlap.engine.feed.device import DeviceFeed
 from hotlap.nets import AirNet, ResNet9, ResNet18, WhitenStem
+from hotlap.nets.build import build_net
 from hotlap.optim import SGD
 from hotlap.plan import Plan
 from hotlap.spec import DataSpec
@@ -122,7 +123,7 @@ def test_a_run_may_freeze_all_of_its_net_at_last():
 )
 def test_stages_are_the_stem_and_then_each_group_layer_or_stage(net, first, count):
     spec = DataSpec((3, 32, 32), tuple("abcd"), 9, 9, (0.0,) * 3, (1.0,) * 3)
-    model = net.build(spec)
+    model = build_net(net, spec)
     stages = model.stages()
     assert stages[0] == first
     assert len(stages) == count
@@ -133,8 +134,8 @@ def test_stages_are_the_stem_and_then_each_group_layer_or_stage(net, first, coun
 
 @pytest.mark.gpu
 def test_a_captured_step_freezes_too():
-    engine = replace(FP64, device=torch.device("cuda"))
-    made = program(FreezeStages((0.3, 0.75))(plan_of()), DATA, engine)
+    backend = replace(FP64, device=torch.device("cuda"))
+    made = program(FreezeStages((0.3, 0.75))(plan_of()), DATA, backend)
     stages = made.model.stages()
     for step in range(STEPS):
         before = {k: v.clone() for k, v in made.model.named_parameters()}

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotlap.nets import AirNet, Norm, ResNet9, ResNet18, WhitenStem
+from hotlap.nets.build import build_net
 from hotlap.nets.layers import BatchNorm, GhostNorm, Whiten, whitening_filters
 from hotlap.seeds import generator
 from hotlap.spec import DataSpec
@@ -90,7 +91,7 @@ def test_whitening_is_frozen_and_its_bias_is_not():
 
 @pytest.mark.parametrize("net", [ResNet9(), AirNet(stem=WhitenStem()), ResNet18(stem_norm=False)])
 def test_every_parameter_has_one_role_and_reset_is_deterministic(net):
-    model = net.build(SPEC)
+    model = build_net(net, SPEC)
     assert model.roles().keys() == {n for n, p in model.named_parameters() if p.requires_grad}
     model.reset(generator(3, "init"))
     first = {k: v.clone() for k, v in model.state_dict().items() if "whiten.weight" not in k}
@@ -101,7 +102,7 @@ def test_every_parameter_has_one_role_and_reset_is_deterministic(net):
 
 
 def count(net) -> int:
-    return sum(p.numel() for p in net.build(SPEC).parameters() if p.requires_grad)
+    return sum(p.numel() for p in build_net(net, SPEC).parameters() if p.requires_grad)
 
 
 def test_parameter_counts():
@@ -119,7 +120,7 @@ def test_nets_take_any_image_and_class_count(channels, height, width, classes):
         (channels, height, width), tuple(map(str, range(classes))), 9, 9, (0.0,) * channels, (1.0,) * channels
     )
     for net in (ResNet9(widths=(4, 4, 4, 4)), AirNet(widths=(4, 4, 4)), ResNet18(widths=(4, 4, 4, 4))):
-        model = net.build(spec)
+        model = build_net(net, spec)
         model.reset(generator(0, "init"))
         x = torch.randn(2, *spec.shape)
         model.calibrate(x)
@@ -128,7 +129,7 @@ def test_nets_take_any_image_and_class_count(channels, height, width, classes):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_precision_follows_the_input_and_logits_stay_wide(dtype):
-    model = AirNet(widths=(8, 8, 8)).build(SPEC)
+    model = build_net(AirNet(widths=(8, 8, 8)), SPEC)
     model.reset(generator(0, "init"))
     x = torch.randn(4, 3, 32, 32)
     model.calibrate(x)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from helpers import FP64, noise_dataset, program
+from hotlap.engine.views import all_logits
 from hotlap.recipes import BUILTIN
-from hotlap.views import all_logits
 
 BATCH = 16
 STEPS = 7  # of 16: past the mirrored second epoch and past the freezing of the stem's bias (step 6)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotlap.nets import AirNet, Norm, ResNet9, ResNet18, WhitenStem
+from hotlap.nets.build import build_net
 from hotlap.recipes import BUILTIN
 from hotlap.seeds import generator
 from hotlap.spec import DataSpec
@@ -39,7 +40,7 @@ def spec_of(height: int, width: int, channels: int = 3) -> DataSpec:
 
 def built(net, x: torch.Tensor):
     """The net's module in float64, with weights and statistics that nothing can be left out of."""
-    model = net.build(spec_of(*x.shape[2:], channels=x.shape[1])).double()
+    model = build_net(net, spec_of(*x.shape[2:], channels=x.shape[1])).double()
     model.reset(generator(0, "init"))
     model.calibrate(x)
     gen = torch.Generator().manual_seed(1)
@@ -213,7 +214,7 @@ def test_each_trick_makes_the_step_that_page_describes():
 
 def test_scales_start_at_one_or_drawn_from_zero_to_one():
     for init, low, high in (("one", 1.0, 1.0), ("uniform", 0.0, 1.0)):
-        model = ResNet18(widths=(64, 64, 64, 64), norm=Norm(scale_init=init)).build(spec_of(32, 32))
+        model = build_net(ResNet18(widths=(64, 64, 64, 64), norm=Norm(scale_init=init)), spec_of(32, 32))
         model.reset(generator(0, "init"))
         scales = torch.cat([v for k, v in model.named_parameters() if "norm" in k and k.endswith("weight")])
         scales = scales.detach()
@@ -224,7 +225,7 @@ def test_scales_start_at_one_or_drawn_from_zero_to_one():
 
 
 def pooled(net, x, dtype):
-    model = net.build(spec_of(*x.shape[2:]))
+    model = build_net(net, spec_of(*x.shape[2:]))
     model.reset(generator(0, "init"))
     for name, p in model.named_parameters():
         if "norm" in name:

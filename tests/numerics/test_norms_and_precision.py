@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from helpers import BF16, noise_dataset, program
-from hotlap.machine import resolve
+from hotlap.machine.numerics import Numerics
+from hotlap.machine.resolve import resolve
 from hotlap.nets import Norm, ResNet9
 from hotlap.nets.layers import BatchNorm
-from hotlap.numerics import Numerics
 from hotlap.plan import Plan
 from hotlap.recipes import BUILTIN
 from hotlap.tricks.fast_norm_statistics import FastNormStatistics
@@ -157,23 +157,23 @@ def measured(bf16_ms: float, fp32_ms: float):
 
 @pytest.mark.parametrize(("bf16", "fp32", "chosen"), [(5.0, 9.0, "bf16"), (9.0, 5.0, "fp32")])
 def test_half_on_a_cpu_is_what_measures_faster_and_says_why(monkeypatch, bf16, fp32, chosen):
-    monkeypatch.setattr("hotlap.machine.measured_choices", measured(bf16, fp32))
-    engine = resolve(HalfPrecision()(Plan()).numerics, CPU)
-    assert (engine.precision, engine.memory_format, engine.compile) == (chosen, "channels_last", False)
-    assert engine.why.startswith(f"half precision is {chosen} here, a CPU having no fast fp16; measured")
+    monkeypatch.setattr("hotlap.machine.resolve.measured_choices", measured(bf16, fp32))
+    backend = resolve(HalfPrecision()(Plan()).numerics, CPU)
+    assert (backend.precision, backend.memory_format, backend.compile) == (chosen, "channels_last", False)
+    assert backend.why.startswith(f"half precision is {chosen} here, a CPU having no fast fp16; measured")
     asked = resolve(Numerics(precision="half", memory_format="contiguous"), CPU)
     assert (asked.precision, asked.memory_format) == (chosen, "contiguous")
 
 
 def test_fp16_on_a_cpu_is_given_only_when_asked_for_by_name(monkeypatch):
-    monkeypatch.setattr("hotlap.machine.measured_choices", measured(5.0, 9.0))
-    engine = resolve(Numerics(precision="fp16"), CPU)
-    assert engine.precision == "fp16"
-    assert "hundreds of times slower" in engine.why
+    monkeypatch.setattr("hotlap.machine.resolve.measured_choices", measured(5.0, 9.0))
+    backend = resolve(Numerics(precision="fp16"), CPU)
+    assert backend.precision == "fp16"
+    assert "hundreds of times slower" in backend.why
     for asked in ("fp32", "bf16"):
-        engine = resolve(Numerics(precision=asked), CPU)
-        assert engine.precision == asked
-        assert "half" not in engine.why
+        backend = resolve(Numerics(precision=asked), CPU)
+        assert backend.precision == asked
+        assert "half" not in backend.why
 
 
 @pytest.mark.gpu
@@ -199,8 +199,8 @@ def test_half_norms_on_a_gpu_are_batch_norm_of_half_tensors():
 def test_a_rung_in_half_trains_on_a_gpu():
     plan = BUILTIN["page/05-main-thread-augmentation"].plan()
     plan = replace(plan, net=replace(plan.net, widths=(8, 8, 8, 8)), batch_size=16, epochs=1.0)
-    engine = resolve(plan.numerics, torch.device("cuda"))
-    made = program(plan, noise_dataset(train=64, test=4), engine)
+    backend = resolve(plan.numerics, torch.device("cuda"))
+    made = program(plan, noise_dataset(train=64, test=4), backend)
     made.run(0, 4)
     assert torch.isfinite(made.losses).all()
     assert all(representable(b, torch.float16) for b in made.model.buffers())

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import noise_dataset, program
-from hotlap.cost import Cost, cost
 from hotlap.data.loading import Resolution
+from hotlap.engine.feed import device
 from hotlap.errors import UserError
-from hotlap.feed import device
+from hotlap.inspect.cost import Cost, cost
 from hotlap.nets import AirNet, WhitenStem
 from hotlap.nets.layers import Network
 from hotlap.plan import HardExamples, Plan

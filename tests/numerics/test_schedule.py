@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotlap.errors import UserError
-from hotlap.schedule import Constant, Piecewise, Power, tabulate
+from hotlap.plan.schedule import Constant, Piecewise, Power, tabulate
 
 knots = st.lists(st.floats(0, 1), min_size=1, max_size=6, unique=True).map(sorted)
 

@@ -11,8 +11,8 @@ import pytest
 from helpers import FP64, noise_dataset, program
 from hotlap.nets import AirNet, WhitenStem
 from hotlap.plan import Plan
+from hotlap.plan.schedule import tabulate
 from hotlap.recipes import BUILTIN
-from hotlap.schedule import tabulate
 from hotlap.tricks.ema import Ema
 from hotlap.tricks.kinked_schedule import KinkedSchedule
 from hotlap.tricks.lookahead import Lookahead

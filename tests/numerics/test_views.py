@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from helpers import FP32, FP64, noise_dataset, program
-from hotlap.evaluate import evaluate
+from hotlap.engine.evaluate import evaluate
+from hotlap.engine.views import all_logits
 from hotlap.nets import AirNet, WhitenStem
 from hotlap.plan import Plan
 from hotlap.tricks.flip_tta import FlipTta
 from hotlap.tricks.multi_crop_tta import MultiCropTta
 from hotlap.tricks.uncertain_tta import UncertainTta
-from hotlap.views import all_logits
 from reference import augment_slow as slow
 
 DATA = noise_dataset((3, 9, 12), classes=4, train=40, test=30)
@@ -33,8 +33,8 @@ HAND = {
 }
 
 
-def trained(plan: Plan = PLAN, engine=FP64):
-    made = program(plan, DATA, engine)
+def trained(plan: Plan = PLAN, backend=FP64):
+    made = program(plan, DATA, backend)
     for start, stop in made.segments(0, None):
         made.run(start, stop)
     return made

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 import hotlap
-from hotlap.clock import Clock, process_age
-from hotlap.run import Reporter
+from hotlap.engine.clock import Clock, process_age
+from hotlap.runs.reporter import Reporter
 
 TINY = {
     "batch_size": 50,
@@ -44,10 +44,10 @@ def test_train_returns_what_happened(result):
 
 
 def test_what_a_machine_lacks_is_built_on_the_compile_clock(tmp_path, monkeypatch):
-    from hotlap import machine
+    from hotlap.runs import execute
 
-    resolve = machine.resolve
-    monkeypatch.setattr(machine, "resolve", lambda *a: time.sleep(0.3) or resolve(*a))
+    resolve = execute.resolve
+    monkeypatch.setattr(execute, "resolve", lambda *a: time.sleep(0.3) or resolve(*a))
     found = hotlap.train("demo", data="patterns:200,50", out=tmp_path / "r", reporter=Reporter(), **TINY)
     assert found.clocks["compile"] >= 0.3
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from hotlap.checks import check_plan
 from hotlap.data.augment import ColorJitter, Cutmix, Cutout, Flip, Mixup, Translate
 from hotlap.data.loading import HostLoader, Resolution
 from hotlap.errors import UserError
 from hotlap.nets import AirNet, ResNet9, ResNet18, WhitenStem
 from hotlap.optim import EMA, Lookahead
 from hotlap.plan import CrossEntropy, Evaluation, HardExamples, Plan
+from hotlap.plan.checks import check_plan
 from hotlap.recipes import BUILTIN
 from hotlap.spec import DataSpec
 

@@ -9,10 +9,10 @@ import torch
 
 from helpers import FP32
 from hotlap import data
-from hotlap.clock import Clock
-from hotlap.evaluate import evaluate
-from hotlap.loop import train
-from hotlap.program import Program
+from hotlap.engine.clock import Clock
+from hotlap.engine.evaluate import evaluate
+from hotlap.engine.loop import train
+from hotlap.engine.lower import lower
 from hotlap.recipes import BUILTIN
 
 pytestmark = pytest.mark.cifar
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cifar
 def test_a_small_net_learns_real_images():
     plan = BUILTIN["demo"].plan()  # 146,000 parameters
     plan = replace(plan, net=replace(plan.net, widths=(16, 32, 64)), epochs=0.4)
-    made = Program(plan, data.load("cifar10"), FP32)
+    made = lower(plan, data.load("cifar10"), FP32)
     made.upload()
     for _ in train(made, Clock(torch.device("cpu")), seed=0):
         pass

@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from helpers import noise_dataset
-from hotlap.clock import Clock
-from hotlap.evaluate import evaluate
-from hotlap.loop import train
-from hotlap.machine import Engine, resolve
+from hotlap.engine.clock import Clock
+from hotlap.engine.evaluate import evaluate
+from hotlap.engine.loop import train
+from hotlap.engine.lower import lower
+from hotlap.engine.program import Program
+from hotlap.machine.backend import Backend
+from hotlap.machine.numerics import Numerics
+from hotlap.machine.resolve import resolve
 from hotlap.nets import AirNet
-from hotlap.numerics import Numerics
-from hotlap.program import Program
 from hotlap.recipes import BUILTIN
 
 pytestmark = pytest.mark.gpu
@@ -46,15 +48,15 @@ REPLAYED = ("muon94", "airbench94", "page/19-flip-tta", "page/10-resnet9", "hive
 
 @pytest.mark.parametrize("name", REPLAYED)
 def test_replayed_graphs_take_the_eager_steps(name):
-    engine = Engine(CUDA, "fp32", "channels_last", False, "test")
-    eager, captured = (run(Program(plan_of(name), DATA, engine), 0, c) for c in (False, True))
+    backend = Backend(CUDA, "fp32", "channels_last", False, "test")
+    eager, captured = (run(lower(plan_of(name), DATA, backend), 0, c) for c in (False, True))
     # the same kernels; atomics in some backward kernels sum in another order
     for key in eager:
         assert torch.allclose(eager[key].float(), captured[key].float(), rtol=1e-2, atol=1e-3), key
 
 
 def test_a_captured_program_is_reset_without_capturing_again():
-    made = Program(plan_of("muon94"), DATA, resolve(Numerics(), CUDA))
+    made = lower(plan_of("muon94"), DATA, resolve(Numerics(), CUDA))
     run(made, 0, captured=True)
     graphs = dict(made._launch)
     first = made.losses.clone()
@@ -67,7 +69,7 @@ def test_a_captured_program_is_reset_without_capturing_again():
 
 @pytest.mark.parametrize("name", ["muon94", "hiverge94", "page/19-flip-tta"])
 def test_the_captured_evaluation_is_the_eager_one(name):
-    made = Program(plan_of(name), DATA, Engine(CUDA, "fp32", "channels_last", False, "test"))
+    made = lower(plan_of(name), DATA, Backend(CUDA, "fp32", "channels_last", False, "test"))
     run(made, 0, captured=True)
     views = made.plan.evaluation.tta, made.plan.evaluation.share
     assert list(made._views) == [views]
@@ -83,8 +85,8 @@ def test_the_captured_evaluation_is_the_eager_one(name):
 def test_steps_with_our_kernels_are_those_without(name):
     found = []
     for kernels in ("none", "all"):
-        engine = Engine(CUDA, "fp32", "channels_last", False, "test", kernels)
-        found.append(run(Program(plan_of(name), DATA, engine), 0, captured=True))
+        backend = Backend(CUDA, "fp32", "channels_last", False, "test", kernels)
+        found.append(run(lower(plan_of(name), DATA, backend), 0, captured=True))
     plain, ours = found
     assert not torch.equal(plain["losses"], ours["losses"]), "the kernels were not used"
     # float32 sums in another order, and the first steps follow on each other
@@ -92,7 +94,7 @@ def test_steps_with_our_kernels_are_those_without(name):
 
 
 def test_which_kernels_are_used_is_measured(tmp_path):
-    from hotlap.kernels import choice
+    from hotlap.machine.kernels import choice
 
     assert choice.missing(CUDA) is None
     (times,) = choice.measured(tmp_path, device=CUDA).values()
@@ -101,7 +103,7 @@ def test_which_kernels_are_used_is_measured(tmp_path):
 
 
 def test_events_and_wall_clock_agree():
-    made = Program(plan_of("muon94"), DATA, resolve(Numerics(), CUDA))
+    made = lower(plan_of("muon94"), DATA, resolve(Numerics(), CUDA))
     made.compile()
     made.upload()
     clock = Clock(CUDA)
@@ -115,7 +117,7 @@ def test_events_and_wall_clock_agree():
 def test_a_profile_counts_kernels_and_the_gaps_between_replays():
     from hotlap.measure.profile import OUTSIDE, profile_run
 
-    made = Program(plan_of("muon94"), DATA, resolve(Numerics(), CUDA))
+    made = lower(plan_of("muon94"), DATA, resolve(Numerics(), CUDA))
     made.upload()
     found = profile_run(made, "muon94", 0.5)
     assert sum(found.kinds.values()) == pytest.approx(found.train_s)

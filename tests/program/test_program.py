@@ -8,16 +8,17 @@ import pytest
 import torch
 
 from helpers import BF16, FP32, FP64, noise_dataset, program
-from hotlap.clock import Clock
+from hotlap.engine.clock import Clock
+from hotlap.engine.evaluate import evaluate
+from hotlap.engine.loop import Diverged, train
+from hotlap.engine.lower import lower
+from hotlap.engine.program import Program
+from hotlap.engine.views import VIEWS, all_logits
 from hotlap.errors import UserError
-from hotlap.evaluate import evaluate
-from hotlap.loop import Diverged, train
 from hotlap.optim import Lookahead, Rule
 from hotlap.plan import Plan
-from hotlap.program import Program
+from hotlap.plan.schedule import tabulate
 from hotlap.recipes import BUILTIN
-from hotlap.schedule import tabulate
-from hotlap.views import VIEWS, all_logits
 
 DATA = noise_dataset((3, 16, 16), classes=4, train=70, test=33)
 
@@ -43,7 +44,7 @@ def test_steps_and_segments():
     assert (made.steps_per_epoch, made.steps) == (4, 12)  # 70 // 16, the rest left out
     assert list(made.segments(0, None)) == [(0, 4), (4, 8), (8, 12)]
     assert list(made.segments(3, 3)) == [(3, 4), (4, 7), (7, 8), (8, 11), (11, 12)]
-    part = Program(small("muon94", epochs=1.3), DATA, FP32)
+    part = lower(small("muon94", epochs=1.3), DATA, FP32)
     assert part.steps == 6  # ceil(1.3 * 4)
     assert list(part.segments(0, None)) == [(0, 4), (4, 6)]
 
@@ -86,11 +87,11 @@ def test_a_reset_program_repeats_a_run_bit_for_bit(name):
     assert same(first, finished(program(small(name), DATA), seed=1))
 
 
-@pytest.mark.parametrize("engine", [FP32, BF16], ids=["fp32", "bf16"])
-def test_evaluation_does_not_disturb_training(engine):
+@pytest.mark.parametrize("backend", [FP32, BF16], ids=["fp32", "bf16"])
+def test_evaluation_does_not_disturb_training(backend):
     plan = small("airbench94")
-    quiet = finished(program(plan, DATA, engine), seed=0)
-    watched = program(plan, DATA, engine)
+    quiet = finished(program(plan, DATA, backend), seed=0)
+    watched = program(plan, DATA, backend)
     for _ in train(watched, Clock(torch.device("cpu")), 0, stride=1):
         torch.manual_seed(5)
         evaluate(watched)
@@ -124,7 +125,7 @@ def test_lookahead_weights_are_the_result():
 
 def test_an_average_that_would_never_be_updated_is_refused():
     with pytest.raises(UserError, match="never"):
-        Program(small("airbench94", epochs=1.0), DATA, FP32)  # 4 steps, an update every 5
+        lower(small("airbench94", epochs=1.0), DATA, FP32)  # 4 steps, an update every 5
 
 
 def test_a_diverged_run_names_the_step_and_the_values():
@@ -140,10 +141,10 @@ def test_every_role_needs_a_rule_and_only_one():
     plan = small("airbench94")
     without = replace(plan, rules=tuple(r for r in plan.rules if r.name != "norms"))
     with pytest.raises(UserError, match="no rule claims the role 'norm_bias'"):
-        Program(without, DATA, FP32)
+        lower(without, DATA, FP32)
     twice = replace(plan, rules=(*plan.rules, Rule("again", ("norm_bias",), plan.rules[0].optimizer, 1.0)))
     with pytest.raises(UserError, match="'norm_bias' is claimed by more than one"):
-        Program(twice, DATA, FP32)
+        lower(twice, DATA, FP32)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_every_role_needs_a_rule_and_only_one():
 )
 def test_plans_that_cannot_run_are_refused(changes, words):
     with pytest.raises(UserError, match=words):
-        Program(small("muon94", **changes), DATA, FP32)
+        lower(small("muon94", **changes), DATA, FP32)
 
 
 def test_views_average_what_they_say():

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from hotlap.flat import from_nested, unflatten
 from hotlap.plan import Plan
-from hotlap.recipe import diff, load, starter
+from hotlap.plan.flat import from_nested, unflatten
+from hotlap.plan.recipe import diff, starter
 from hotlap.recipes import BUILTIN
+from hotlap.recipes.reading import load
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -44,7 +45,7 @@ def test_a_copied_recipe_is_the_same_until_edited(name, tmp_path):
 
 
 def test_diff_names_exactly_what_changes():
-    from hotlap.recipe import Set
+    from hotlap.plan.recipe import Set
 
     changed = BUILTIN["muon94"].then("x", Set("epochs", 9.0))
     assert diff(BUILTIN["muon94"], changed) == ["- epochs = 8.0", "+ epochs = 9.0"]

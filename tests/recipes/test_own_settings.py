@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hotlap.errors import UserError
-from hotlap.flat import flatten
-from hotlap.recipe import Set
+from hotlap.plan.flat import flatten
+from hotlap.plan.recipe import Set
 from hotlap.recipes import BUILTIN
 from hotlap.tricks.batch_size import BatchSize
 

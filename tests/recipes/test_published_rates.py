@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from hotlap.nets.build import build_net
 from hotlap.recipes import BUILTIN
 from hotlap.spec import DataSpec
 
@@ -135,11 +136,8 @@ def test_hlb():
 )
 def test_stems(name, after_stem, in_groups, bias_at_zero):
     names = tuple(f"class{i}" for i in range(10))
-    net = (
-        BUILTIN[name]
-        .plan()
-        .net.build(DataSpec((3, 32, 32), names, 50_000, 10_000, (128.0,) * 3, (64.0,) * 3))
-    )
+    spec = DataSpec((3, 32, 32), names, 50_000, 10_000, (128.0,) * 3, (64.0,) * 3)
+    net = build_net(BUILTIN[name].plan().net, spec)
     net.reset(torch.Generator().manual_seed(0))
     assert type(net.body.act) is after_stem
     assert {type(m) for m in net.body.group1.modules() if "activation" in type(m).__module__} == {in_groups}

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import pytest
 
 from hotlap.data.augment import Cutout
-from hotlap.flat import flatten
 from hotlap.plan import Trick
-from hotlap.recipe import Recipe, Set
+from hotlap.plan.flat import flatten
+from hotlap.plan.recipe import Recipe, Set
 from hotlap.recipes import BUILTIN
 from hotlap.recipes.published import PAGE
 

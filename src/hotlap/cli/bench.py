@@ -9,14 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotlap.cli.main import DONE, check_threads, common
-from hotlap.cli.output import Output
-from hotlap.cli.train import set_in_all
+from hotlap.cli.arguments import check_threads, common
+from hotlap.cli.composing import set_in_all
+from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 
 if TYPE_CHECKING:
-    from hotlap.measure.bench import Bench, Summary, Timed
-    from hotlap.recipe import Recipe
+    from hotlap.measure.bench import Bench
+    from hotlap.measure.standings import Summary, Timed
+    from hotlap.plan.recipe import Recipe
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     recipes = set_in_all([find(word) for word in args.recipes], args.set)
     out = Output(args.json)
-    from hotlap.clock import process_age  # everything from here on imports torch
+    from hotlap.engine.clock import process_age  # everything from here on imports torch
 
     age_s = process_age()
     import torch
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from hotlap.measure.bench import Bench
     from hotlap.measure.bench_page import save
     from hotlap.measure.peer import Peer
-    from hotlap.run import Interrupted
+    from hotlap.runs.signals import Interrupted
 
     if args.threads:
         torch.set_num_threads(args.threads)

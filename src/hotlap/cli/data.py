@@ -6,8 +6,8 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from hotlap.cli.main import DONE, common
-from hotlap.cli.output import Output
+from hotlap.cli.arguments import common
+from hotlap.cli.output import DONE, Output
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

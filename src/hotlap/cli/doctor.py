@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from hotlap.cli.main import DONE, check_threads, common
-from hotlap.cli.output import Output
+from hotlap.cli.arguments import check_threads, common
+from hotlap.cli.output import DONE, Output
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,19 +26,23 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from hotlap import machine
-    from hotlap.kernels import choice
-    from hotlap.numerics import Numerics
+    from hotlap.machine.allocator import tune_allocator
+    from hotlap.machine.choices import measured_choices
+    from hotlap.machine.device import pick_device
+    from hotlap.machine.facts import machine_facts
+    from hotlap.machine.kernels import choice
+    from hotlap.machine.numerics import Numerics
+    from hotlap.machine.resolve import resolve
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = machine.pick_device("auto")
-    allocator = machine.tune_allocator() if device.type == "cpu" else "CUDA's caching allocator"
-    choices = machine.measured_choices(again=args.measure, compiled=args.compiled)
+    device = pick_device("auto")
+    allocator = tune_allocator() if device.type == "cpu" else "CUDA's caching allocator"
+    choices = measured_choices(again=args.measure, compiled=args.compiled)
     missing = choice.missing(device)
     kernels = {} if missing else choice.measured(again=args.measure, device=device)
-    engine = machine.resolve(Numerics(), device)
-    facts = machine.machine_facts()
+    backend = resolve(Numerics(), device)
+    facts = machine_facts()
     out.say("machine")
     out.columns([(k, ", ".join(v) if isinstance(v, list) else str(v)) for k, v in facts.items()], indent="  ")
     out.say("\nmeasured on the CPU: one small training step (two convolutions, norms, activations, a pool)")
@@ -58,12 +62,12 @@ def run(args: argparse.Namespace) -> int:
     out.say("\nwill be used")
     out.columns(
         [
-            ("device", str(engine.device)),
-            ("arithmetic", f"{engine.arithmetic}, compile {'on' if engine.compile else 'off'}"),
-            ("why", engine.why),
+            ("device", str(backend.device)),
+            ("arithmetic", f"{backend.arithmetic}, compile {'on' if backend.compile else 'off'}"),
+            ("why", backend.why),
             (
                 "kernels",
-                ", ".join(w for n, w in choice.WORDS.items() if choice.used(engine.kernels, n)) or "none",
+                ", ".join(w for n, w in choice.WORDS.items() if choice.used(backend.kernels, n)) or "none",
             ),
             ("memory", allocator),
             (
@@ -84,12 +88,12 @@ def run(args: argparse.Namespace) -> int:
             ],
             "kernels": {n: {"ms": ours, "pytorch_ms": theirs} for n, (ours, theirs) in kernels.items()},
             "used": {
-                "device": str(engine.device),
-                "precision": engine.precision,
-                "memory_format": engine.memory_format,
-                "compile": engine.compile,
-                "kernels": engine.kernels,
-                "why": engine.why,
+                "device": str(backend.device),
+                "precision": backend.precision,
+                "memory_format": backend.memory_format,
+                "compile": backend.compile,
+                "kernels": backend.kernels,
+                "why": backend.why,
                 "allocator": allocator,
             },
             "data": {s.name: s.where for s in sources if s.found},

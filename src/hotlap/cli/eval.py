@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from hotlap.cli.main import DONE, MISSED, common
-from hotlap.cli.output import Output, describe_views
+from hotlap.cli.arguments import common
+from hotlap.cli.output import DONE, MISSED, Output, describe_views
 from hotlap.errors import UserError
 
 
@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from hotlap.predictor import evaluate_saved
+    from hotlap.deploy.model import evaluate_saved
 
     out = Output(args.json)
     data = args.data or trained_on(args.model)

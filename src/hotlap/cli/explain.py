@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotlap.cli.main import DONE, check_threads, common
-from hotlap.cli.output import Output
+from hotlap.cli.arguments import check_threads, common
+from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 
 if TYPE_CHECKING:
@@ -94,30 +94,34 @@ def source(args: argparse.Namespace) -> tuple[str, str]:
 def explain(topic: Topic, args: argparse.Namespace, out: Output) -> int:
     import torch
 
-    from hotlap import data, machine
-    from hotlap.cli.progress import describe_engine
+    from hotlap import data
+    from hotlap.cli.progress import describe_backend
     from hotlap.explain import Setting
-    from hotlap.numerics import Numerics
-    from hotlap.run import default_folder
+    from hotlap.machine.allocator import tune_allocator
+    from hotlap.machine.device import pick_device
+    from hotlap.machine.facts import machine_facts
+    from hotlap.machine.numerics import Numerics
+    from hotlap.machine.resolve import resolve
+    from hotlap.runs.folder import default_folder
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = machine.pick_device(args.device)
+    device = pick_device(args.device)
     if device.type == "cpu":
-        machine.tune_allocator()
+        tune_allocator()
     name, why = source(args)
     out.say(f"{topic.name}: {topic.title}")
     out.say(topic.question)
     out.say()
     out.say(f"data: {name}, {why}")
     dataset = data.load(name, data_dir=args.data_dir, notify=out.note)
-    engine = machine.resolve(Numerics(), device)
-    out.say(describe_engine(engine))
+    backend = resolve(Numerics(), device)
+    out.say(describe_backend(backend))
     if args.quick:
         out.say(NOTE)
     seeds = tuple(range(args.seed, args.seed + args.seeds))
     ticker = Ticker(out)
-    setting = Setting(dataset, engine, seeds, args.quick, tuple(args.recipe), out.say, ticker)
+    setting = Setting(dataset, backend, seeds, args.quick, tuple(args.recipe), out.say, ticker)
     start = time.perf_counter()
     outcome = topic.function(setting)
     seconds = time.perf_counter() - start
@@ -137,8 +141,8 @@ def explain(topic: Topic, args: argparse.Namespace, out: Output) -> int:
         "seeds": list(seeds),
         "quick": args.quick,
         "seconds": seconds,
-        "engine": describe_engine(engine),
-        "machine": machine.machine_facts(),
+        "backend": describe_backend(backend),
+        "machine": machine_facts(),
     }
     files = save(topic, outcome, facts, folder)
     out.say()
@@ -205,7 +209,7 @@ def save(topic: Topic, outcome: Outcome, facts: dict[str, Any], folder: Path) ->
         " ".join(["hotlap", *sys.argv[1:]]) if facts["topic"] in sys.argv else f"hotlap explain {topic.name}"
     )
     seconds = f"{facts['seconds']:.0f} s on {facts['machine']['cpu']}, {facts['machine']['threads']} threads"
-    blocks += [Heading("how it was run"), Code(command), f"{facts['data']}, {facts['engine']}; {seconds}."]
+    blocks += [Heading("how it was run"), Code(command), f"{facts['data']}, {facts['backend']}; {seconds}."]
     page = folder / "report.html"
     write_atomic(page, render_page(topic.title, *blocks).encode())
     return [*pictures, folder / "results.json", page]

@@ -8,14 +8,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotlap.cli.main import DONE, check_threads, common
-from hotlap.cli.output import Output
-from hotlap.cli.train import set_in_all
+from hotlap.cli.arguments import check_threads, common
+from hotlap.cli.composing import set_in_all
+from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 
 if TYPE_CHECKING:
     from hotlap.measure.ladder import Ladder, Row
-    from hotlap.recipe import Recipe
+    from hotlap.plan.recipe import Recipe
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
     from hotlap.measure.ladder import Ladder, compare, within_budget
     from hotlap.measure.ladder_page import as_json, save
-    from hotlap.run import Interrupted
+    from hotlap.runs.signals import Interrupted
 
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -7,9 +7,10 @@ import importlib
 import os
 import sys
 import traceback
-from typing import Any, NoReturn
 
 from hotlap._version import __version__
+from hotlap.cli.arguments import HelpFormatter, Parser
+from hotlap.cli.output import BAD_INPUT, DONE, INTERNAL, INTERRUPTED
 from hotlap.errors import UserError, did_you_mean
 
 VERBS = {
@@ -25,22 +26,6 @@ VERBS = {
     "data": "list, get and check data sets",
     "doctor": "this machine: what it measures, what will be used and why",
 }
-DONE, INTERNAL, BAD_INPUT, MISSED, INTERRUPTED = 0, 1, 2, 3, 130
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse that takes whole options only and answers a mistake with one line."""
-
-    def __init__(self, **settings: Any):
-        super().__init__(**settings, allow_abbrev=False)
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog}: {message}; see `{self.prog} --help`")
-
-
-class HelpFormatter(argparse.HelpFormatter):
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=32, width=100)
 
 
 def build_parser() -> Parser:
@@ -69,14 +54,6 @@ def options_of(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
             if chosen:
                 return options_of(action.choices[chosen], words)
     return [o for a in parser._actions for o in a.option_strings]
-
-
-def common(parser: argparse.ArgumentParser) -> None:
-    """The options every verb has."""
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON object on stdout, the rest on stderr"
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -123,29 +100,3 @@ def fail(message: str, status: int, debug: bool) -> int:
     line = message if message.startswith("hotlap") else f"hotlap: {message}"
     print(" ".join(line.split()), file=sys.stderr)
     return status
-
-
-def check_threads(args: argparse.Namespace) -> None:
-    """Refuse a `--threads` that is no number of threads."""
-    if args.threads is not None and args.threads < 1:
-        raise UserError(f"--threads {args.threads}: give 1 or more")
-
-
-def settings_of(words: list[str]) -> dict[str, Any]:
-    """`k=v` words as a dict, values read as TOML, or as a string where they are not TOML.
-
-    Raises:
-        UserError: for a word without `=`.
-    """
-    import tomllib
-
-    out: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or not key:
-            raise UserError(f"{word!r}: give it as key=value")
-        try:
-            out[key.strip()] = tomllib.loads(f"v = {text}")["v"]
-        except tomllib.TOMLDecodeError:
-            out[key.strip()] = text
-    return out

@@ -1,4 +1,4 @@
-"""What verbs print: text for people on stdout, or one JSON object on stdout and the text on stderr."""
+"""What verbs leave: text for people on stdout, or one JSON object there and the text on stderr; a status."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+DONE, INTERNAL, BAD_INPUT, MISSED, INTERRUPTED = 0, 1, 2, 3, 130  # exit statuses
 
 
 def describe_views(views: int, share: float) -> str:

@@ -6,8 +6,8 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from hotlap.cli.main import DONE, common
-from hotlap.cli.output import Output
+from hotlap.cli.arguments import common
+from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 
 
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.top < 1:
         raise UserError(f"--top {args.top}: give 1 or more")
-    from hotlap.predictor import predict
+    from hotlap.deploy.predict import predict
 
     out = Output(args.json)
     found = predict(args.model, args.images, tta=args.tta, device=args.device)

@@ -6,9 +6,9 @@ import argparse
 import time
 from pathlib import Path
 
-from hotlap.cli.main import DONE, check_threads, common
-from hotlap.cli.output import Output
-from hotlap.cli.train import changes, compose
+from hotlap.cli.arguments import check_threads, common
+from hotlap.cli.composing import changes, compose
+from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 from hotlap.files import slug
 
@@ -32,22 +32,26 @@ def run(args: argparse.Namespace) -> int:
     recipe = compose(args)
     import torch
 
-    from hotlap import data, machine
+    from hotlap import data
+    from hotlap.engine.lower import lower
+    from hotlap.machine.allocator import tune_allocator
+    from hotlap.machine.device import pick_device
+    from hotlap.machine.facts import machine_facts
+    from hotlap.machine.resolve import resolve
     from hotlap.measure.profile import profile_run
     from hotlap.measure.profile_page import as_json, parts_table, save, seconds_table, summary
-    from hotlap.program import Program
 
     out, plan = Output(args.json), recipe.plan()
     folder = args.out or Path("runs") / f"profile-{slug(recipe.name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is there already; choose another --out")
-    device = machine.pick_device(args.device)
+    device = pick_device(args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
     if device.type == "cpu":
-        machine.tune_allocator()
+        tune_allocator()
     dataset = data.load(args.data or recipe.data, data_dir=args.data_dir, notify=out.note)
-    program = Program(plan, dataset, machine.resolve(plan.numerics, device))
+    program = lower(plan, dataset, resolve(plan.numerics, device))
     program.upload()
     found = profile_run(program, recipe.name, args.seconds, tell=out.note)
     for table in (seconds_table(found), parts_table(found)):
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     for sentence in summary(found):
         out.say(sentence)
     out.say()
-    facts = machine.machine_facts()
+    facts = machine_facts()
     files = save(found, folder, facts)
     for what, path in files.items():
         out.say(f"{what + ':':<15}{path}")

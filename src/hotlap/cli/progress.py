@@ -9,10 +9,11 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from hotlap.cli.output import Output
-from hotlap.clock import Clock
-from hotlap.machine import Engine
-from hotlap.program import Program
-from hotlap.run import Reporter, Row, Run
+from hotlap.engine.clock import Clock
+from hotlap.engine.program import Program
+from hotlap.machine.backend import Backend
+from hotlap.runs.reporter import Reporter, Row
+from hotlap.runs.run import Run
 
 HEAD = "epoch   train loss   train acc   test acc   seconds   images/s"
 PLAIN_EVERY_S = 30.0  # without a terminal, a line at most this often between rows
@@ -40,13 +41,13 @@ class TerminalReporter(Reporter):
 
     def start(self, run: Run, program: Program) -> None:
         self.batch, self.total = program.plan.batch_size, program.steps
-        spec, engine = program.dataset.spec, program.engine
+        spec, backend = program.dataset.spec, program.backend
         parameters = sum(p.numel() for p in program.model.parameters() if p.requires_grad)
         self.out.say(
             f"{run.recipe.name} on {run.data} ({spec.train_count:,} + {spec.test_count:,} images),"
             f" seed {run.seed}: {parameters:,} parameters, {self.total} steps of {self.batch}"
         )
-        self.out.say(describe_engine(engine))
+        self.out.say(describe_backend(backend))
         self.out.say(f"run folder: {run.folder}")
         self.out.say()
         self.out.say(HEAD)
@@ -89,5 +90,5 @@ def format_row(row: dict[str, Any]) -> str:
     )
 
 
-def describe_engine(engine: Engine) -> str:
-    return f"on {engine.device} in {engine.in_words} ({engine.why})"
+def describe_backend(backend: Backend) -> str:
+    return f"on {backend.device} in {backend.in_words} ({backend.why})"

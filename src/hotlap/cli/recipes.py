@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hotlap.cli.main import DONE, common
-from hotlap.cli.output import Output
+from hotlap.cli.arguments import common
+from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 
 
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from hotlap.files import write_atomic
-    from hotlap.recipe import diff, settings_text, starter
+    from hotlap.plan.recipe import diff, settings_text, starter
     from hotlap.recipes import BUILTIN, find
 
     out = Output(args.json)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotlap.cli.main import DONE, MISSED, check_threads, common, settings_of
-from hotlap.cli.output import Output, describe_views
+from hotlap.cli.arguments import check_threads, common
+from hotlap.cli.composing import changes, compose
+from hotlap.cli.output import DONE, MISSED, Output, describe_views
 from hotlap.errors import UserError
 
 if TYPE_CHECKING:
-    from hotlap.plan import Trick
-    from hotlap.recipe import Recipe
+    pass
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,29 +38,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     common(parser)
 
 
-def changes(parser: argparse.ArgumentParser) -> None:
-    """The options that say what a recipe runs on and what of it is changed; `compose` reads them."""
-    parser.add_argument("--data", metavar="SRC", help="cifar10, cifar100, patterns, patterns:TRAIN,TEST")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data set lies")
-    parser.add_argument("--epochs", type=float, metavar="E", help="run the recipe over this many epochs")
-    parser.add_argument(
-        "--with", dest="with_", action="append", default=[], metavar="TRICK[:k=v,...]", help="add a trick"
-    )
-    parser.add_argument("--without", action="append", default=[], metavar="TRICK", help="leave a trick out")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a value of the plan"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
-
-
 def run(args: argparse.Namespace) -> int:
     check(args)
     recipe = None if args.resume else compose(args)
     from hotlap.cli.progress import TerminalReporter  # everything from here on imports torch
-    from hotlap.clock import process_age
+    from hotlap.engine.clock import process_age
     from hotlap.report.curve import save_curve
-    from hotlap.run import Run, default_folder, reopen
+    from hotlap.runs.execute import execute
+    from hotlap.runs.folder import default_folder, reopen
+    from hotlap.runs.run import Run
 
     out = Output(args.json)
     if recipe is None:
@@ -72,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
         eval_every = 1 if args.eval_every is None else args.eval_every
         this = Run(recipe, data, args.seed, folder, args.device, args.data_dir, args.threads, eval_every)
     with TerminalReporter(out) as reporter:
-        result = this.go(
+        result = execute(
+            this,
             reporter,
             resume=args.resume is not None,
             age_s=process_age(),
@@ -118,46 +104,3 @@ def check(args: argparse.Namespace) -> None:
         if changed:
             word = changed[0].rstrip("_").replace("_", "-")
             raise UserError(f"--resume goes on with the run's own recipe and data; leave out --{word}")
-
-
-def set_in_all(recipes: list[Recipe], words: list[str]) -> list[Recipe]:
-    """The recipes with the `--set` of the command line in each.
-
-    Raises:
-        UserError: a wrong setting, or a recipe that comes to no plan.
-    """
-    from hotlap.recipe import Set
-
-    settings = [Set(k, v) for k, v in settings_of(words).items()]
-    made = [r.then(r.name, *settings) for r in recipes] if settings else recipes
-    for recipe in made:
-        recipe.plan()  # what is wrong in it is said now
-    return made
-
-
-def trick_of(word: str) -> Trick:
-    """The trick that `--with` asks for: its name, and after a colon its settings, a comma apart."""
-    from hotlap.recipe import make_trick
-
-    name, _, text = word.partition(":")
-    settings = re.split(r",(?![^\[]*\])", text)  # not at the commas of a list
-    return make_trick(name, settings_of([s for s in settings if s]), "--with")
-
-
-def compose(args: argparse.Namespace) -> Recipe:
-    """The recipe asked for, with what the command line changes."""
-    from hotlap.recipe import Set
-    from hotlap.recipes import find
-
-    recipe = find(args.recipe)
-    tricks = [trick_of(word) for word in args.with_]
-    settings = settings_of(args.set)
-    if args.epochs is not None:
-        settings["epochs"] = args.epochs
-    if getattr(args, "target", None) is not None:
-        settings["target"] = args.target
-    if tricks or args.without or settings:
-        sets = [Set(k, v) for k, v in settings.items()]
-        recipe = recipe.then(recipe.name, *tricks, *sets, without=args.without)
-    recipe.plan()  # what is wrong in it is said now, before torch is imported
-    return recipe

@@ -7,8 +7,8 @@ import dataclasses
 import inspect
 from typing import Any
 
-from hotlap.cli.main import DONE, common
-from hotlap.cli.output import Output
+from hotlap.cli.arguments import common
+from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError, did_you_mean
 
 
@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from hotlap.flat import toml_value
+    from hotlap.plan.flat import toml_value
     from hotlap.recipes import BUILTIN
     from hotlap.tricks import discover
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hotlap.data.dataset import Split
-from hotlap.machine import Engine
+from hotlap.machine.backend import Backend
 from hotlap.spec import DataSpec
 
 
@@ -22,20 +22,20 @@ class DeviceSet:
     Args:
         split: the host's copy; only its shapes are used here.
         spec: gives the mean and standard deviation for normalising.
-        engine: the device, and the dtype and memory format of batches.
+        backend: the device, and the dtype and memory format of batches.
 
     Attributes:
         shape: (channels, height, width) of an image.
         classes: how many there are.
     """
 
-    def __init__(self, split: Split, spec: DataSpec, engine: Engine):
-        device, wide = engine.device, engine.weights_dtype
+    def __init__(self, split: Split, spec: DataSpec, backend: Backend):
+        device, wide = backend.device, backend.weights_dtype
         self.images = torch.empty(split.images.shape, dtype=torch.uint8, device=device)
         self.labels = torch.zeros(len(split), dtype=torch.int64, device=device)
-        if engine.device.type == "cuda" or engine.compile:
+        if backend.device.type == "cuda" or backend.compile:
             self.images.random_(256)
-        self.dtype, self.memory_format = engine.dtype, engine.format
+        self.dtype, self.memory_format = backend.dtype, backend.format
         self.shape, self.classes = spec.shape, spec.classes
         std = torch.tensor(spec.std, dtype=torch.float64).clamp_min(1e-3)  # a constant channel stays finite
         mean = torch.tensor(spec.mean, dtype=torch.float64)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from hotlap.data.dataset import Dataset
-    from hotlap.machine import Engine
+    from hotlap.machine.backend import Backend
 
 
 def say_nothing(text: str) -> None:
@@ -36,7 +36,7 @@ class Setting:
 
     Args:
         dataset: the whole set; a topic takes the part it needs.
-        engine: device and arithmetic of the small nets.
+        backend: device and arithmetic of the small nets.
         seeds: training runs are repeated with each, and their results averaged.
         quick: take so little that the experiment ends in seconds: to see that it runs, not to conclude.
         recipes: names of recipes to look at, where a topic takes some.
@@ -45,7 +45,7 @@ class Setting:
     """
 
     dataset: Dataset
-    engine: Engine
+    backend: Backend
     seeds: tuple[int, ...] = (0,)
     quick: bool = False
     recipes: tuple[str, ...] = ()

@@ -16,10 +16,10 @@ NORMED = {True: "with norm", False: "without norm"}
 def experiment(setting: Setting) -> Outcome:
     import torch
 
+    from hotlap.engine.lower import lower
     from hotlap.explain import small
     from hotlap.inspect.activations import channel_histograms, depth_statistics, mean_share, watched_norms
     from hotlap.nets import ResNet9
-    from hotlap.program import Program
     from hotlap.seeds import generator
 
     quick, seed = setting.quick, setting.seeds[0]
@@ -29,10 +29,10 @@ def experiment(setting: Setting) -> Outcome:
     dataset = small.subset(setting.dataset, count, 16, side)
     plan = replace(small.small_plan(min(count, len(dataset.train)), 1.0, 0.1), net=net)
     setting.tick(0, 2, f"the nine-layer net, untrained, on {dataset.spec.train_count} training images")
-    program = Program(plan, dataset, setting.engine)
+    program = lower(plan, dataset, setting.backend)
     program.upload()
     program.begin(seed)
-    images = program.train_set.read(torch.arange(len(dataset.train), device=setting.engine.device))
+    images = program.train_set.read(torch.arange(len(dataset.train), device=setting.backend.device))
     with torch.no_grad(), watched_norms(program.model) as seen:
         program.model.train()(images)
     norms = []
@@ -45,9 +45,9 @@ def experiment(setting: Setting) -> Outcome:
     depth, width = (8, 8) if quick else (50, 64)
     setting.tick(1, 2, f"plain nets of {depth} layers of {width} channels, untrained, with norms and without")
     shrunk = small.subset(setting.dataset, min(count, 64), 16)
-    program = Program(replace(plan, batch_size=len(shrunk.train), net=small.NET), shrunk, setting.engine)
+    program = lower(replace(plan, batch_size=len(shrunk.train), net=small.NET), shrunk, setting.backend)
     program.upload()
-    images = program.train_set.read(torch.arange(len(shrunk.train), device=setting.engine.device))
+    images = program.train_set.read(torch.arange(len(shrunk.train), device=setting.backend.device))
     deep: dict[str, list[dict[str, float]]] = {}
     for normed, name in NORMED.items():
         runs = [

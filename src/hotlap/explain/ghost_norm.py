@@ -35,7 +35,7 @@ def experiment(setting: Setting) -> Outcome:
     inputs: dict[str, list[Tensor]] = {}
     program.model.eval()
     with torch.no_grad(), watched_norms(program.model) as seen:
-        for index in torch.arange(len(dataset.train), device=setting.engine.device).split(512):
+        for index in torch.arange(len(dataset.train), device=setting.backend.device).split(512):
             program.model(program.train_set.read(index))
             for name, (x, _) in seen.items():
                 inputs.setdefault(name, []).append(x.float().cpu())

@@ -14,19 +14,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hotlap.clock import Clock
 from hotlap.data import Dataset, Split, data_spec
-from hotlap.evaluate import score
+from hotlap.engine.clock import Clock
+from hotlap.engine.evaluate import score
+from hotlap.engine.loop import Diverged, train
+from hotlap.engine.lower import lower
+from hotlap.engine.program import Program
+from hotlap.engine.views import all_logits
 from hotlap.explain import Setting
-from hotlap.loop import Diverged, train
-from hotlap.machine import tune_allocator
+from hotlap.machine.allocator import tune_allocator
 from hotlap.nets import Norm, ResNet9
 from hotlap.nets.layers import BatchNorm
 from hotlap.optim import SGD, Rule
 from hotlap.plan import BASE_RULE, Knob, Plan
-from hotlap.program import Program
-from hotlap.schedule import Constant, Piecewise
-from hotlap.views import all_logits
+from hotlap.plan.schedule import Constant, Piecewise
 
 NET = ResNet9(widths=(8, 16, 32, 64))
 SIDE = 16  # pixels; a quarter of the arithmetic of 32
@@ -83,9 +84,9 @@ def small_plan(
 
 def prepare(plan: Plan, dataset: Dataset, setting: Setting) -> Program:
     """The program for a plan, with its images on the device."""
-    if setting.engine.device.type == "cpu":
+    if setting.backend.device.type == "cpu":
         tune_allocator()
-    program = Program(plan, dataset, setting.engine)
+    program = lower(plan, dataset, setting.backend)
     program.compile()
     program.upload()
     return program
@@ -94,7 +95,7 @@ def prepare(plan: Plan, dataset: Dataset, setting: Setting) -> Program:
 def run(program: Program, seed: int) -> bool:
     """Train from the start to the end; whether the loss stayed a number."""
     try:
-        for _ in train(program, Clock(program.engine.device), seed):
+        for _ in train(program, Clock(program.backend.device), seed):
             pass
     except Diverged:
         return False
@@ -123,7 +124,7 @@ def settle(program: Program, count: int = 1024) -> None:
     So a short run is judged by its weights, not by how far running averages had come.
     """
     images = program.train_set
-    index = torch.arange(min(count, len(images)), device=program.engine.device)
+    index = torch.arange(min(count, len(images)), device=program.backend.device)
     program.model.train()
     with whole_statistics(program):
         program.model(images.read(index))

@@ -16,12 +16,12 @@ DEFAULT = ("page/06-larger-batch", "page/07-norm-in-fp32")
 
 
 def experiment(setting: Setting) -> Outcome:
-    from hotlap.cost import cost
+    from hotlap.engine.lower import lower
     from hotlap.explain import small
+    from hotlap.inspect.cost import cost
     from hotlap.inspect.operations import profile_steps
     from hotlap.inspect.roofline import product_rate
-    from hotlap.machine import resolve
-    from hotlap.program import Program
+    from hotlap.machine.resolve import resolve
     from hotlap.recipes import find
 
     names = setting.recipes or DEFAULT
@@ -42,27 +42,27 @@ def experiment(setting: Setting) -> Outcome:
                 f"explain step-time: {name} needs {count:,} training images and the data has"
                 f" {dataset.spec.train_count:,}; give larger --data"
             )
-        engine = resolve(plan.numerics, setting.engine.device)
-        setting.tick(i, len(names), f"{name}: {4 * steps} steps of {plan.batch_size} in {engine.precision}")
-        program = Program(plan, dataset, engine)
+        backend = resolve(plan.numerics, setting.backend.device)
+        setting.tick(i, len(names), f"{name}: {4 * steps} steps of {plan.batch_size} in {backend.precision}")
+        program = lower(plan, dataset, backend)
         program.upload()
         program.begin(0)
         profile = profile_steps(program, 0, steps)
-        if engine.precision not in rates:
-            rates[engine.precision] = product_rate(engine, 512 if setting.quick else 2048)
+        if backend.precision not in rates:
+            rates[backend.precision] = product_rate(backend, 512 if setting.quick else 2048)
         half = plan.net.norm.precision == "half"
         rows.append(
             {
                 "recipe": name,
-                "precision": engine.precision,
-                "norm_precision": engine.precision if half else "fp32",
-                "device": engine.device.type,
+                "precision": backend.precision,
+                "norm_precision": backend.precision if half else "fp32",
+                "device": backend.device.type,
                 "batch": profile.images,
                 "ms": profile.kinds,
                 "step_ms": profile.step_ms,
                 "unwatched_ms": profile.unwatched_ms,
                 "step_flops": cost(plan, dataset.spec).training / program.steps,
-                "product_flops_per_s": rates[engine.precision],
+                "product_flops_per_s": rates[backend.precision],
             }
         )
     return conclude({"steps": steps, "recipes": rows})

@@ -21,8 +21,8 @@ from torch._C._autograd import DeviceType
 from torch.autograd.profiler import profile, record_function
 from torch.autograd.profiler_util import FunctionEvent
 
-from hotlap.clock import wait_for
-from hotlap.program import Program
+from hotlap.engine.clock import wait_for
+from hotlap.engine.program import Program
 
 KINDS = (
     "convolution forward",
@@ -104,7 +104,7 @@ def profile_steps(program: Program, start: int, stop: int) -> StepProfile:
     its images and has not been compiled. The same steps are run four times, the first for warming up; so the
     program is left somewhere in a run, and `begin` starts it anew.
     """
-    device, steps = program.engine.device, stop - start
+    device, steps = program.backend.device, stop - start
 
     def run() -> float:
         wait_for(device)

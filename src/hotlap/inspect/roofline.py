@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hotlap.clock import wait_for
-from hotlap.kernels import functions
-from hotlap.kernels.choice import used
-from hotlap.machine import Engine
+from hotlap.engine.clock import wait_for
+from hotlap.machine.backend import Backend
+from hotlap.machine.kernels import cpu
+from hotlap.machine.kernels.choice import used
 from hotlap.nets.layers import Network
 
 Pass = Literal["forward", "input gradient", "weight gradient"]
@@ -167,31 +167,31 @@ def convolutions(
     return recorder.found
 
 
-def time_convolution(convolution: Convolution, engine: Engine, rounds: int = 3) -> TimedConvolution:
+def time_convolution(convolution: Convolution, backend: Backend, rounds: int = 3) -> TimedConvolution:
     """How long a convolution takes by itself, on random numbers: the median of some rounds after a first.
 
-    It is computed as the engine's training steps compute it.
+    It is computed as the backend's training steps compute it.
     """
     c, gen = convolution, torch.Generator().manual_seed(0)
 
     def filled(shape: tuple[int, ...]) -> Tensor:
-        made = torch.empty(shape, dtype=engine.dtype).uniform_(-1, 1, generator=gen)
-        return made.to(engine.device).contiguous(memory_format=engine.format)
+        made = torch.empty(shape, dtype=backend.dtype).uniform_(-1, 1, generator=gen)
+        return made.to(backend.device).contiguous(memory_format=backend.format)
 
     x, w, grad, padding = filled(c.x), filled(c.weight), filled(c.out), c.padding[0]
-    own = used(engine.kernels, "convolution") and takes(c, x, w)
+    own = used(backend.kernels, "convolution") and takes(c, x, w)
     kernel = w.shape[-1]
     if own:
-        w = w.to(engine.weights_dtype)
+        w = w.to(backend.weights_dtype)
     mask = [d == c.direction for d in PASSES[1:]] + [False]
 
     def run() -> object:
         if own and c.direction == "forward":
-            return functions.convolution(x, w, padding)
+            return cpu.convolution(x, w, padding)
         if own and c.direction == "input gradient":
-            return functions.input_gradient(x, w, grad, padding)
+            return cpu.input_gradient(x, w, grad, padding)
         if own:
-            return functions.weight_gradient(x, grad, kernel, padding)
+            return cpu.weight_gradient(x, grad, kernel, padding)
         if c.direction == "forward":
             return F.conv2d(x, w, stride=c.stride, padding=c.padding)
         return torch.ops.aten.convolution_backward(
@@ -199,23 +199,23 @@ def time_convolution(convolution: Convolution, engine: Engine, rounds: int = 3) 
         )
 
     with torch.no_grad():
-        seconds = [_seconds(run, engine.device) for _ in range(rounds + 1)]
+        seconds = [_seconds(run, backend.device) for _ in range(rounds + 1)]
     return TimedConvolution(c, statistics.median(seconds[1:]), flops_done(c, own))
 
 
 def flops_done(c: Convolution, own: bool) -> int:
     """FLOPs of the products that are done, by our own kernels or not."""
     if own and c.weight[2:] == (3, 3) and c.padding[0] == 1:
-        return functions.flops_done(c.x[0], *c.x[2:], *c.weight[1::-1])
+        return cpu.flops_done(c.x[0], *c.x[2:], *c.weight[1::-1])
     return c.flops
 
 
 def takes(c: Convolution, x: Tensor, weight: Tensor) -> bool:
     """Whether our own kernels take a convolution."""
-    return len({*c.stride}) == len({*c.padding}) == 1 and functions.takes_convolution(x, weight, c.stride[0])
+    return len({*c.stride}) == len({*c.padding}) == 1 and cpu.takes_convolution(x, weight, c.stride[0])
 
 
-def convolution_peak(engine: Engine, flop: float | None = None) -> float:
+def convolution_peak(backend: Backend, flop: float | None = None) -> float:
     """FLOP/s of the fastest of a dozen convolutions of shapes that suit the machine, in its arithmetic.
 
     PyTorch's convolutions and ours, but for those that do fewer products (Winograd): they can be faster.
@@ -223,40 +223,40 @@ def convolution_peak(engine: Engine, flop: float | None = None) -> float:
     Args:
         flop: of each convolution; None takes what runs for about a tenth of a second on a CPU.
     """
-    flop = flop or PEAK_FLOP[engine.device.type]
-    on_cpu = engine.device.type == "cpu"
-    ours = on_cpu and used(engine.kernels, "convolution") and functions.in_tiles()
-    engines = [replace(engine, kernels="none")]
+    flop = flop or PEAK_FLOP[backend.device.type]
+    on_cpu = backend.device.type == "cpu"
+    ours = on_cpu and used(backend.kernels, "convolution") and cpu.in_tiles()
+    backends = [replace(backend, kernels="none")]
     if ours:
-        engines.append(replace(engine, kernels="convolution"))
+        backends.append(replace(backend, kernels="convolution"))
     best = 0.0
     for channels, side in PEAK_SHAPES:
         images = max(1, round(flop / (2 * 9 * channels**2 * side**2)))
         for direction in PASSES:
             x = (images, channels, side, side)
             convolution = Convolution("", direction, x, (channels, channels, 3, 3), (1, 1), (1, 1), x)
-            best = max(best, *(time_convolution(convolution, e).rate for e in engines))
+            best = max(best, *(time_convolution(convolution, e).rate for e in backends))
     return best
 
 
-def product_rate(engine: Engine, side: int = 2048) -> float:
-    """FLOP/s of a product of two square matrices in the engine's precision, best of five: what is within
+def product_rate(backend: Backend, side: int = 2048) -> float:
+    """FLOP/s of a product of two square matrices in the backend's precision, best of five: what is within
     reach of a net whose arithmetic is all products."""
     gen = torch.Generator().manual_seed(0)
-    a = torch.randn(side, side, generator=gen).to(engine.device, engine.dtype)
-    return 2 * side**3 / min(_seconds(lambda: torch.mm(a, a), engine.device) for _ in range(5))
+    a = torch.randn(side, side, generator=gen).to(backend.device, backend.dtype)
+    return 2 * side**3 / min(_seconds(lambda: torch.mm(a, a), backend.device) for _ in range(5))
 
 
-def memory_rate(engine: Engine, numbers: int = 1 << 26) -> float:
+def memory_rate(backend: Backend, numbers: int = 1 << 26) -> float:
     """Bytes/s, read and written, of adding two tensors of so many numbers into a third, best of five."""
-    a, b, c = (torch.ones(numbers, dtype=engine.dtype, device=engine.device) for _ in range(3))
-    best = min(_seconds(lambda: torch.add(a, b, out=c), engine.device) for _ in range(5))
+    a, b, c = (torch.ones(numbers, dtype=backend.dtype, device=backend.device) for _ in range(3))
+    best = min(_seconds(lambda: torch.add(a, b, out=c), backend.device) for _ in range(5))
     return 3 * numbers * a.element_size() / best
 
 
-def measure_peaks(engine: Engine) -> Peaks:
+def measure_peaks(backend: Backend) -> Peaks:
     """The machine's peaks; takes some seconds on a CPU."""
-    return Peaks(convolution_peak(engine), product_rate(engine), memory_rate(engine))
+    return Peaks(convolution_peak(backend), product_rate(backend), memory_rate(backend))
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:

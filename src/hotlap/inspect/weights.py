@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from hotlap.engine.program import Program
 from hotlap.optim import SGD
-from hotlap.program import Program
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotlap.files import write_atomic
-from hotlap.measure.bench import OWN, WALL, Against, Bench, Standing, Summary, Timed
+from hotlap.measure.bench import Bench
+from hotlap.measure.standings import OWN, WALL, Against, Standing, Summary, Timed
 from hotlap.measure.stats import CONFIDENCE, Median, Ratio
-from hotlap.recipe import Recipe
+from hotlap.plan.recipe import Recipe
 from hotlap.report.page import Code, Heading, Picture, Table, render_page
 from hotlap.report.plots import AMBER, BLUE, GREEN, GREY, RED, has_plots, new_figure, save_figure, svg_text
 

@@ -15,16 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from hotlap import data as datasets
-from hotlap import machine
-from hotlap.checkpoint import STATE
 from hotlap.data.dataset import Dataset
+from hotlap.engine.lower import lower
 from hotlap.errors import UserError
 from hotlap.files import read_error, slug, write_atomic
+from hotlap.machine.device import prepare
+from hotlap.machine.facts import machine_facts, machine_key
+from hotlap.machine.resolve import resolve
 from hotlap.measure.throughput import Projection, project
-from hotlap.program import Program
-from hotlap.recipe import Recipe
+from hotlap.plan.recipe import Recipe
 from hotlap.recipes.published import PUBLISHED, Published
-from hotlap.run import Reporter, Run, reopen
+from hotlap.runs.checkpoint import STATE
+from hotlap.runs.execute import execute
+from hotlap.runs.folder import reopen
+from hotlap.runs.reporter import Reporter
+from hotlap.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -152,20 +157,18 @@ class Ladder:
         self.recipes, self.folder, self.device = recipes, folder, device
         self.data, self.data_dir, self.threads = data, data_dir, threads
         self.sets: dict[str, Dataset] = {}
-        self.torch_device = machine.pick_device(device)
-        if self.torch_device.type == "cpu":
-            machine.tune_allocator()
+        self.torch_device = prepare(device, threads)
         self._open()
 
     def _open(self) -> None:
         """Make the folder, or find that it holds this very ladder."""
         path = self.folder / "ladder.json"
-        self.facts = machine.machine_facts()
+        self.facts = machine_facts()
         key = {
             "recipes": {r.name: r.text() for r in self.recipes},
             "data": self.data,
             "device": str(self.torch_device),
-            "machine": machine.machine_key(),
+            "machine": machine_key(),
         }
         if self.folder.exists() and not self.folder.is_dir():
             raise UserError(f"{self.folder}: is a file; choose another --out")
@@ -226,14 +229,14 @@ class Ladder:
         if source not in self.sets:
             self.sets[source] = datasets.load(source, data_dir=self.data_dir)
         dataset = self.sets[source]
-        engine = machine.resolve(plan.numerics, self.torch_device)
-        program = Program(plan, dataset, engine)
+        backend = resolve(plan.numerics, self.torch_device)
+        program = lower(plan, dataset, backend)
         program.compile()
         program.upload()
         found = {
             "recipe": recipe.name,
-            "arithmetic": engine.in_words,
-            "why": engine.why,
+            "arithmetic": backend.in_words,
+            "why": backend.why,
             "projection": asdict(project(program, measure_s)),
         }
         write_atomic(self._path(recipe), (json.dumps(found, indent=1) + "\n").encode())
@@ -258,7 +261,7 @@ class Ladder:
                 shutil.rmtree(folder)
             source = self.source(recipe)
             run = Run(recipe, source, seed, folder, self.device, self.data_dir, self.threads)
-        run.go(reporter, resume=resume)
+        execute(run, reporter, resume=resume)
 
     def _path(self, recipe: Recipe) -> Path:
         return self.folder / "rungs" / f"{slug(recipe.name)}.json"

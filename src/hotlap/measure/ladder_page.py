@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hotlap.files import write_atomic
 from hotlap.measure.ladder import Ladder, Row, Rung
-from hotlap.recipe import diff
+from hotlap.plan.recipe import diff
 from hotlap.recipes import BUILTIN
 from hotlap.report.page import Code, Heading, Picture, Table, render_page
 from hotlap.report.plots import has_plots, save_figure, svg_text

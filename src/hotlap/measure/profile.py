@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from hotlap.cost import step_flops
 from hotlap.data.loading import sides
+from hotlap.engine.program import Program
+from hotlap.inspect.cost import step_flops
 from hotlap.inspect.operations import KINDS, StepProfile, profile_steps
 from hotlap.inspect.roofline import (
     Convolution,
@@ -28,7 +29,7 @@ from hotlap.measure.throughput import (
     time_evaluation,
     time_steps,
 )
-from hotlap.program import Program
+from hotlap.nets.build import build_net
 
 OUTSIDE = "Python and gaps"
 WATCHED = 3  # steps that the profiler looks at, of each kind
@@ -175,9 +176,9 @@ def profile_run(
         measure_s: seconds to spend on timing steps, as `project` does.
         tell: told what is being done.
     """
-    engine, plan = program.engine, program.plan
+    backend, plan = program.backend, program.plan
     tell("the machine's peaks")
-    peaks = measure_peaks(engine)
+    peaks = measure_peaks(backend)
     program.feed.assume_prelude()
     program.begin(0)
     kinds = list(kinds_of_step(program).values())
@@ -202,7 +203,7 @@ def profile_run(
         for convolution in found:
             key = replace(convolution, part="")
             if key not in alone:
-                alone[key] = time_convolution(convolution, engine)
+                alone[key] = time_convolution(convolution, backend)
         looks.append(look())
     eval_s = time_evaluation(program, now)
     stretches = tuple(
@@ -218,8 +219,8 @@ def profile_run(
     counts = [len(steps) for steps in kinds]
     return RunProfile(
         name,
-        engine.in_words,
-        engine.dtype.itemsize,
+        backend.in_words,
+        backend.dtype.itemsize,
         stretches,
         tuple(sum(n * s for n, s in zip(counts, step_s, strict=True)) for step_s in looks),
         begin_s,
@@ -250,9 +251,9 @@ def convolutions_of(program: Program, steps: list[int]) -> list[Convolution]:
     """The convolutions of each of `steps`, in the order in which it comes to them."""
     plan, spec = program.plan, program.dataset.spec
     scale, learning = scale_and_learning(program, steps)
-    model = plan.net.build(spec).to("meta")
+    model = build_net(plan.net, spec).to("meta")
     shape = spec.channels, *sides(spec.height, spec.width, scale)
-    return convolutions(model, shape, plan.batch_size, learning, program.engine.dtype)
+    return convolutions(model, shape, plan.batch_size, learning, program.backend.dtype)
 
 
 def look_into(
@@ -274,6 +275,6 @@ def look_into(
         sum(sizes[n] for n in learning),
         step_s,
         profile,
-        step_flops(plan.net.build(spec).to("meta"), spec, plan.batch_size, learning, scale),
+        step_flops(build_net(plan.net, spec).to("meta"), spec, plan.batch_size, learning, scale),
         timed,
     )

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from hotlap.clock import wait_for
-from hotlap.program import Program, Structure
-from hotlap.views import BATCH, VIEWS, view_logits
+from hotlap.engine.clock import wait_for
+from hotlap.engine.program import Program, Structure
+from hotlap.engine.views import BATCH, VIEWS, view_logits
 
 Now = Callable[[], float]
 Block = tuple[int, int]  # steps, the second exclusive
@@ -91,18 +91,18 @@ def project(program: Program, measure_s: float, now: Now = time.perf_counter) ->
 def time_begin(program: Program, measure_s: float, now: Now) -> float:
     """Seconds before the first step: what is computed from the images, and a proxy net's projected run."""
     before = 0.0
-    if program.feed.prelude is not None:
-        before = project(program.feed.prelude, measure_s, now).train_s
+    if isinstance(prelude := program.feed.prelude, Program):
+        before = project(prelude, measure_s, now).train_s
         program.feed.assume_prelude()
     return before + timed(program, lambda: program.begin(0), now)
 
 
 def timed(program: Program, do: Callable[[], object], now: Now) -> float:
     """Seconds that `do` takes until the device is done with it."""
-    wait_for(program.engine.device)
+    wait_for(program.backend.device)
     start = now()
     do()
-    wait_for(program.engine.device)
+    wait_for(program.backend.device)
     return now() - start
 
 
@@ -123,7 +123,7 @@ def time_steps(program: Program, steps: list[int], measure_s: float, now: Now) -
 
     On CUDA several steps are timed together, so that they queue up as they do in a run.
     """
-    size = 16 if program.engine.device.type == "cuda" else 1
+    size = 16 if program.backend.device.type == "cuda" else 1
     found: list[float] = []
     spent = 0.0
     steps = [s for s in steps if s % program.steps_per_epoch] or steps  # an epoch's start is timed by itself
@@ -171,3 +171,15 @@ def time_evaluation(program: Program, now: Now) -> float:
     views = len(VIEWS[plan.tta])
     looks = views if plan.share == 1 or views == 1 else 1 + plan.share * views
     return one * looks * len(images) / count
+
+
+def warm_up(program: Program) -> None:
+    """One step of each kind on random images, so that the first run finds the kernels and buffers that later
+    ones find. `begin` starts anew. On CUDA compiling has done it."""
+    if program.backend.device.type == "cuda":
+        return
+    program.train_set.images.random_(256)
+    program.feed.assume_prelude()
+    program.begin(0)
+    for steps in kinds_of_step(program).values():
+        program.run(steps[0], steps[0] + 1)

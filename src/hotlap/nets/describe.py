@@ -1,4 +1,4 @@
-"""Frozen descriptions of the networks. Data only: torch is imported when one is built.
+"""Frozen descriptions of the networks. Data only, no torch here: `nets.build` makes modules of them.
 
 Every parameter a description builds has a *role*, which is what optimizer rules are written against:
 
@@ -13,13 +13,10 @@ Every parameter a description builds has a *role*, which is what optimizer rules
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 from hotlap.errors import UserError, did_you_mean
-
-if TYPE_CHECKING:
-    from hotlap.nets.layers import Network
-    from hotlap.spec import DataSpec
+from hotlap.spec import DataSpec
 
 Activation = Literal["relu", "gelu", "silu", "celu"]
 Role = Literal["filter", "norm_weight", "norm_bias", "stem_bias", "head_weight", "head_bias"]
@@ -125,12 +122,6 @@ class AirNet:
     unit_head: bool = False
     logit_scale: float = 1 / 9
 
-    def build(self, spec: DataSpec) -> Network:
-        """An uninitialised module for images like `spec`'s; call its `reset` before use."""
-        from hotlap.nets.airnet import build
-
-        return build(self, spec)
-
 
 @dataclass(frozen=True)
 class ResNet9:
@@ -164,12 +155,6 @@ class ResNet9:
     stem: Stem = ConvStem()
     logit_scale: float = 0.125
 
-    def build(self, spec: DataSpec) -> Network:
-        """An uninitialised module for images like `spec`'s; call its `reset` before use."""
-        from hotlap.nets.resnet9 import build
-
-        return build(self, spec)
-
 
 @dataclass(frozen=True)
 class ResNet18:
@@ -190,12 +175,6 @@ class ResNet18:
     stem_norm: bool = True
     norm: Norm = Norm()
     logit_scale: float = 1.0
-
-    def build(self, spec: DataSpec) -> Network:
-        """An uninitialised module for images like `spec`'s; call its `reset` before use."""
-        from hotlap.nets.resnet18 import build
-
-        return build(self, spec)
 
 
 Net = AirNet | ResNet9 | ResNet18

@@ -15,17 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hotlap.kernels.choice import used
-from hotlap.kernels.functions import (
-    Convolution,
-    ConvolutionPool,
-    is_ours,
-    pool_norm_act,
-    takes_convolution,
-    takes_norm,
-)
+from hotlap.machine.kernels.choice import used
+from hotlap.machine.kernels.cpu import Convolution, ConvolutionPool, is_ours, takes_convolution
+from hotlap.machine.kernels.functions import pool_norm_act, takes_norm
+from hotlap.machine.numerics import Kernels
 from hotlap.nets.describe import ROLES, Activation, Norm, Role, WhitenStem
-from hotlap.numerics import Kernels
 
 
 class Conv2d(nn.Module):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hotlap import recipe
-from hotlap.recipe import Recipe
-from hotlap.recipes import airbench, demo, fast, page
+from hotlap.plan.recipe import Recipe
+from hotlap.recipes import airbench, demo, fast, page, reading
 
 BUILTIN: dict[str, Recipe] = {
     r.name: r for r in (*page.RECIPES, *airbench.RECIPES, *fast.RECIPES, *demo.RECIPES)
@@ -21,10 +20,10 @@ def find(name: str) -> Recipe:
     """
     path = Path(name).expanduser()
     if name.endswith(".toml"):
-        return recipe.load(path, BUILTIN)
+        return reading.load(path, BUILTIN)
     if name not in BUILTIN and (path / "recipe.toml").is_file():
-        return recipe.load(path / "recipe.toml", BUILTIN)
-    return recipe.find_builtin(name, BUILTIN, "hotlap")
+        return reading.load(path / "recipe.toml", BUILTIN)
+    return reading.find_builtin(name, BUILTIN, "hotlap")
 
 
 __all__ = ["BUILTIN", "find"]

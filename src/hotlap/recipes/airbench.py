@@ -7,8 +7,8 @@ from dataclasses import replace
 from hotlap.nets import AirNet, ConvStem
 from hotlap.optim import SGD
 from hotlap.plan import BASE_RULE, Plan
-from hotlap.recipe import Recipe, Set
-from hotlap.schedule import Piecewise
+from hotlap.plan.recipe import Recipe, Set
+from hotlap.plan.schedule import Piecewise
 from hotlap.tricks.alternating_flip import AlternatingFlip
 from hotlap.tricks.color_jitter import ColorJitter
 from hotlap.tricks.cutmix import Cutmix

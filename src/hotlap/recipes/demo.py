@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hotlap.recipe import Set
+from hotlap.plan.recipe import Set
 from hotlap.recipes.airbench import MUON94
 from hotlap.tricks.muon import Muon
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hotlap.recipe import Set
+from hotlap.plan.recipe import Set
 from hotlap.recipes.airbench import AIDDA100, HIVERGE94, HIVERGE_MUON
 from hotlap.tricks.cutout import Cutout
 from hotlap.tricks.deep_groups import DeepGroups

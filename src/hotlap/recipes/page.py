@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from hotlap.nets import Norm, ResNet18
 from hotlap.plan import Plan
-from hotlap.recipe import Recipe, Set
-from hotlap.schedule import Piecewise
+from hotlap.plan.recipe import Recipe, Set
+from hotlap.plan.schedule import Piecewise
 from hotlap.tricks.backbone import Backbone
 from hotlap.tricks.batch_size import BatchSize
 from hotlap.tricks.bulk_random import BulkRandom

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from hotlap.run import Result
+from collections.abc import Sequence
+from typing import Any
 
 
-def result_html(result: Result) -> str:
-    """A small table of the result beside its learning curve, self-contained."""
-    met = "met" if result.accuracy >= result.target else "missed"
-    rows = [
-        ("recipe", result.recipe),
-        ("data", f"{result.data}, seed {result.seed}"),
-        ("test accuracy", f"{result.accuracy:.2f}% (target {result.target:g}%: {met})"),
-        ("train", f"{result.clocks['train']:.1f} s"),
-        ("eval", f"{result.clocks['eval']:.1f} s"),
-        ("folder", str(result.folder)),
-    ]
-    cells = "".join(f"<tr><th align=left>{k}</th><td>{html.escape(v)}</td></tr>" for k, v in rows)
-    return f'<div style="display:flex;gap:2em"><table>{cells}</table>{curve_svg(result.history)}</div>'
+def result_html(facts: Sequence[tuple[str, str]], history: list[dict[str, Any]]) -> str:
+    """A small table of names and values beside the learning curve of a history, self-contained."""
+    cells = "".join(f"<tr><th align=left>{k}</th><td>{html.escape(v)}</td></tr>" for k, v in facts)
+    return f'<div style="display:flex;gap:2em"><table>{cells}</table>{curve_svg(history)}</div>'
 
 
 def curve_svg(history: list[dict[str, Any]], width: int = 320, height: int = 160) -> str:

@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hotlap.data import augment
-from hotlap.flat import put
 from hotlap.plan import Plan, Trick
+from hotlap.plan.flat import put
 
 
 @dataclass(frozen=True)

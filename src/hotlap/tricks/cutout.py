@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from hotlap.data import augment
 from hotlap.data.augment import Mode
-from hotlap.flat import put
 from hotlap.plan import Plan, Trick
+from hotlap.plan.flat import put
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hotlap.flat import put
 from hotlap.optim import EMA
 from hotlap.plan import Plan, Trick
-from hotlap.schedule import Piecewise
+from hotlap.plan.flat import put
+from hotlap.plan.schedule import Piecewise
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hotlap.plan import Plan, Trick
-from hotlap.schedule import Piecewise
+from hotlap.plan.schedule import Piecewise
 
 
 @dataclass(frozen=True)

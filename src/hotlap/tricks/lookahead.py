@@ -3,9 +3,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hotlap import optim
-from hotlap.flat import put
 from hotlap.plan import Plan, Trick
-from hotlap.schedule import Power
+from hotlap.plan.flat import put
+from hotlap.plan.schedule import Power
 
 
 @dataclass(frozen=True)

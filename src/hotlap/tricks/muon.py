@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from hotlap import optim
 from hotlap.optim import SGD, Rule
 from hotlap.plan import Plan, Trick
-from hotlap.schedule import Piecewise
+from hotlap.plan.schedule import Piecewise
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hotlap.plan import Plan, Trick
-from hotlap.schedule import Piecewise
+from hotlap.plan.schedule import Piecewise
 
 
 @dataclass(frozen=True)

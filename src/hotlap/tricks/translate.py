@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hotlap.data import augment
-from hotlap.flat import put
 from hotlap.plan import Plan, Trick
+from hotlap.plan.flat import put
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from hotlap.data.augment import Geometry, Pixels, Translate
 from hotlap.data.dataset import Dataset
 from hotlap.data.device import DeviceSet
 from hotlap.data.loading import HostLoader
-from hotlap.feed.device import DeviceFeed
-from hotlap.machine import Engine
+from hotlap.engine.feed.device import DeviceFeed
+from hotlap.machine.backend import Backend
 from hotlap.plan import Plan
 from hotlap.spec import DataSpec
 
@@ -28,15 +28,15 @@ Batch = list[int]  # the number of the batch in its epoch, then the images in it
 class HostFeed(DeviceFeed):
     """A feed whose images come through a `torch.utils.data.DataLoader`; see `DeviceFeed`."""
 
-    def __init__(self, plan: Plan, loader: HostLoader, dataset: Dataset, images: DeviceSet, engine: Engine):
-        super().__init__(plan, images, engine, plan.batch_size)
+    def __init__(self, plan: Plan, loader: HostLoader, dataset: Dataset, images: DeviceSet, backend: Backend):
+        super().__init__(plan, images, backend, plan.batch_size)
         self.loader, self.dataset = loader, dataset
         self.prepared: Floats | None = None
         self.batches: Iterator[Tensor] | None = None
         self.next_step = 0  # of the run: whose batch `batches` gives next
         c, h, w = images.shape
-        self.buffer = torch.zeros(self.size, c, h, w, dtype=engine.dtype, device=engine.device)
-        self.buffer = self.buffer.to(memory_format=engine.format)
+        self.buffer = torch.zeros(self.size, c, h, w, dtype=backend.dtype, device=backend.device)
+        self.buffer = self.buffer.to(memory_format=backend.format)
 
     def begin(self, seed: int) -> None:
         super().begin(seed)
@@ -78,7 +78,7 @@ class HostFeed(DeviceFeed):
             batch_sampler=batches,
             num_workers=self.loader.workers,
             collate_fn=stack,
-            pin_memory=self.engine.device.type == "cuda",
+            pin_memory=self.backend.device.type == "cuda",
         )
         return iter(made)
 

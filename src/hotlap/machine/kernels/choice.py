@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hotlap.capture import captured
 from hotlap.errors import UserError
 from hotlap.files import user_cache, write_atomic
-from hotlap.kernels.cpu import key_of, library
-from hotlap.kernels.functions import Convolution, ConvolutionPool, pool_norm_act
-from hotlap.numerics import Kernels
+from hotlap.machine.capture import captured
+from hotlap.machine.kernels.build import key_of, library
+from hotlap.machine.kernels.cpu import Convolution, ConvolutionPool
+from hotlap.machine.kernels.functions import pool_norm_act
+from hotlap.machine.numerics import Kernels
 
 WORDS = {"convolution": "convolutions", "pool_norm_act": "pool, norm and activation"}
 KERNELS = {"cpu": tuple(WORDS), "cuda": ("pool_norm_act",)}  # by kind of device
@@ -45,7 +46,7 @@ def missing(device: torch.device) -> str | None:
 def missing_on_gpu(device: torch.device) -> str | None:
     """As `missing`."""
     try:
-        from hotlap.kernels import gpu
+        from hotlap.machine.kernels import gpu
 
         gpu.try_out(device)
     except ImportError as error:

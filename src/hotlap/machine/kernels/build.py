@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from hotlap.files import user_cache
-from hotlap.processor import cpu_features, cpu_name
+from hotlap.machine.processor import cpu_features, cpu_name
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("cpu.cpp", "winograd.cpp", "amx.cpp"))
 HEADERS = tuple(Path(__file__).with_name(name) for name in ("lanes.h", "kept.h"))

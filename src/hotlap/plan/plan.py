@@ -1,23 +1,22 @@
-"""The plan: one frozen value that says everything about a training run, and the trick protocol.
+"""The plan: one frozen value that says everything about a training run, slot by slot.
 
-A plan has slots; a trick is a function from plan to plan that declares which slots it touches. Plans
-know nothing of recipes, data sets or devices; `hotlap.program` lowers one onto a data set and a device.
+Plans know nothing of recipes, data sets or devices; `hotlap.engine.lower` lowers one onto a data set and a
+device.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 from hotlap.data.augment import Augmentation
 from hotlap.data.loading import DeviceLoader, Loader, Resolution
 from hotlap.errors import UserError, did_you_mean
+from hotlap.machine.numerics import Numerics
 from hotlap.nets import AirNet, Net, ResNet9
 from hotlap.nets.describe import Role
-from hotlap.numerics import Numerics
 from hotlap.optim import SGD, Average, Rule
-from hotlap.schedule import Piecewise, Schedule
+from hotlap.plan.schedule import Piecewise, Schedule
 
 
 @dataclass(frozen=True)
@@ -159,39 +158,3 @@ class Plan:
         others = tuple(r for r in self.rules if r is not holder)
         made = replace(holder, name=name, roles=roles, **values)  # type: ignore[arg-type]
         return replace(self, rules=tuple(sorted((*others, *left, made), key=lambda r: r.name)))
-
-
-@dataclass(frozen=True)
-class Trick(ABC):
-    """A change to a plan, made once, before training. Subclasses are frozen dataclasses, one a file.
-
-    The class docstring is the trick's card: the idea in its first line, then the maths and when to use it.
-
-    Class attributes:
-        touches: prefixes of the flat plan keys this trick may change; the laws hold it to them.
-        source: where the idea comes from.
-        effect: what to expect, with the source's figure.
-        failures: where it is known not to pay, or to break.
-        after: names of tricks that must come before this one if both are used.
-        excludes: names of tricks that cannot be used together with this one.
-    """
-
-    touches: ClassVar[tuple[str, ...]]
-    source: ClassVar[str]
-    effect: ClassVar[str]
-    failures: ClassVar[str]
-    after: ClassVar[tuple[str, ...]] = ()
-    excludes: ClassVar[tuple[str, ...]] = ()
-
-    @abstractmethod
-    def __call__(self, plan: Plan) -> Plan:
-        """The changed plan."""
-
-    @property
-    def name(self) -> str:
-        """The trick's name: its module's, with dashes."""
-        return trick_name(type(self))
-
-
-def trick_name(cls: type[Trick]) -> str:
-    return cls.__module__.rpartition(".")[2].replace("_", "-")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from hotlap.program import Program
-from hotlap.views import VIEWS
+from hotlap.engine.program import Program
+from hotlap.engine.views import VIEWS
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,20 @@
-"""Saved weights at work: on a test set, and on image files."""
+"""A saved model at work on image files."""
 
 from __future__ import annotations
 
 import glob
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, UnidentifiedImageError
 
-from hotlap import data as datasets
-from hotlap import machine
-from hotlap.checkpoint import load_model
 from hotlap.data.dataset import Split
-from hotlap.data.device import DeviceSet
-from hotlap.errors import UserError, did_you_mean
-from hotlap.evaluate import Score, score
-from hotlap.nets.layers import Network
-from hotlap.plan import Plan
-from hotlap.recipe import read_resolved
+from hotlap.deploy.model import check_tta, open_model
+from hotlap.errors import UserError
 from hotlap.spec import DataSpec
-from hotlap.views import VIEWS, all_logits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
 
@@ -46,84 +36,6 @@ class Prediction:
     probability: float
     probabilities: dict[str, float]
     resized_from: tuple[int, int] | None
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """Saved weights on a device, ready to use."""
-
-    model: Network
-    plan: Plan
-    spec: DataSpec
-    engine: machine.Engine
-
-    def logits(self, split: Split, tta: str, share: float = 1.0) -> torch.Tensor:
-        """Logits (N, classes) of a split's images; `share` as in `all_logits`."""
-        images = DeviceSet(split, self.spec, self.engine)
-        images.fill(split)
-        weights = {k: v.detach() for k, v in self.model.state_dict().items()}
-        return all_logits(self.model, weights, images, tta, share)
-
-
-def open_model(path: str | Path, device: str = "auto") -> Loaded:
-    """The model in a run's folder or a safetensors file.
-
-    Raises:
-        UserError: if there is none, or it does not read.
-    """
-    saved = load_model(Path(path))
-    plan = read_resolved(tomllib.loads(saved.recipe), str(path)).plan()
-    where = machine.pick_device(device)
-    if where.type == "cpu":
-        machine.tune_allocator()
-    engine = machine.resolve(plan.numerics, where)
-    model = plan.net.build(saved.spec).to(where, engine.weights_dtype)
-    try:
-        model.load_state_dict(saved.tensors)
-    except RuntimeError:
-        raise UserError(
-            f"{path}: the weights do not fit their recipe; the file is damaged, train again"
-        ) from None
-    model = model.to(memory_format=engine.format)  # type: ignore[call-overload]
-    return Loaded(model.eval(), plan, saved.spec, engine)
-
-
-def check_tta(tta: str) -> str:
-    """`tta` if it names views.
-
-    Raises:
-        UserError: if not, with those there are.
-    """
-    if tta not in VIEWS:
-        raise UserError(f"--tta {tta}: no such views{did_you_mean(tta, VIEWS)}; there are {', '.join(VIEWS)}")
-    return tta
-
-
-def evaluate_saved(
-    path: str | Path, data: str, *, tta: str | None = None, device: str = "auto", data_dir: Path | None = None
-) -> Score:
-    """The accuracy of a saved model on a data set's test images.
-
-    Raises:
-        UserError: if the model or data is missing, or they do not fit each other.
-    """
-    loaded = open_model(path, device)
-    views = check_tta(tta) if tta else loaded.plan.evaluation.tta
-    dataset = datasets.load(data, data_dir=data_dir)
-    if (dataset.spec.shape, dataset.spec.class_names) != (loaded.spec.shape, loaded.spec.class_names):
-        raise UserError(
-            f"{path} was trained on {describe(loaded.spec)}, {data} has {describe(dataset.spec)};"
-            " use data that fits"
-        )
-    share = 1.0 if tta else loaded.plan.evaluation.share
-    logits = loaded.logits(dataset.test, views, share)
-    labels = torch.from_numpy(np.array(dataset.test.labels)).to(logits.device)
-    return score(logits, labels, len(VIEWS[views]), share)
-
-
-def describe(spec: DataSpec) -> str:
-    c, h, w = spec.shape
-    return f"{spec.classes} classes of {h}x{w} images in {c} channel{'s' if c > 1 else ''}"
 
 
 def predict(

@@ -19,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hotlap.kernels.functions import ACTIVATIONS
+from hotlap.machine.kernels.activations import ACTIVATIONS
 
 RELU, CELU, SILU, GELU = (tl.constexpr(i) for i in ACTIVATIONS.values())
 ROWS, MOST_COLUMNS = 32, 64  # of a tile: rows are pixels, columns channels
@@ -293,7 +293,7 @@ def input_gradient(
 
 
 class PoolNormAct(torch.autograd.Function):
-    """act(batch_norm(max_pool(x))); arguments as `hotlap.kernels.functions.PoolNormAct`'s.
+    """act(batch_norm(max_pool(x))); arguments as `hotlap.machine.kernels.cpu.PoolNormAct`'s.
 
     `x` is float16, bfloat16 or float32, channels-last, on a CUDA device, with any number of channels.
     """

@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from hotlap.checks import check_plan
 from hotlap.data.loading import sides
+from hotlap.nets.build import build_net
 from hotlap.nets.layers import Network
 from hotlap.plan import HardExamples, Plan, Shuffle
+from hotlap.plan.checks import check_plan
 from hotlap.spec import DataSpec
 
 
@@ -56,7 +57,7 @@ def cost(plan: Plan, spec: DataSpec) -> Cost:
         UserError: if the plan cannot run on such data.
     """
     check_plan(plan, spec)
-    model = plan.net.build(spec).to("meta").eval()
+    model = build_net(plan.net, spec).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.empty(1, *spec.shape, device="meta"))
     chooser = plan.sampler if isinstance(plan.sampler, HardExamples) else None
@@ -73,7 +74,7 @@ def cost(plan: Plan, spec: DataSpec) -> Cost:
 
 def run_flops(plan: Plan, spec: DataSpec, batch: int, steps: int, every: int = 1) -> int:
     """FLOPs of `steps` steps of the plan's net, of which one in `every` learns and the others only look."""
-    model = plan.net.build(spec).to("meta")
+    model = build_net(plan.net, spec).to("meta")
     frozen = {n: share for names, share in zip(model.stages(), plan.freeze, strict=False) for n in names}
     until = {role: rule.until for rule in plan.rules for role in rule.roles}
     shares = {name: min(until[role], frozen.get(name, 1.0)) for name, role in model.roles().items()}

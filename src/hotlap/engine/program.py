@@ -19,19 +19,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hotlap.capture import captured
-from hotlap.checks import check_plan
 from hotlap.data.dataset import Dataset
 from hotlap.data.device import DeviceSet
+from hotlap.engine.feed.device import DeviceFeed
+from hotlap.engine.views import all_logits
 from hotlap.errors import UserError
-from hotlap.feed import DeviceFeed, build_feed
-from hotlap.machine import Engine
+from hotlap.machine.backend import Backend
+from hotlap.machine.capture import captured
+from hotlap.nets.build import build_net
 from hotlap.optim import EMA, Muon
 from hotlap.optim.groups import Averaged, Group, Phase, at_rest
 from hotlap.plan import Plan
-from hotlap.schedule import tabulate
+from hotlap.plan.schedule import tabulate
 from hotlap.seeds import generator
-from hotlap.views import all_logits
 
 
 class Structure(NamedTuple):
@@ -60,11 +60,13 @@ class Span:
 class Program:
     """A plan ready to run on one data set and device.
 
+    `hotlap.engine.lower` makes one.
+
     Args:
-        plan: what to run.
+        plan: what to run, checked against the data set.
         dataset: its images are held on the device once `upload` has been called.
-        engine: device and arithmetic.
-        feed, train_set: where batches come from, if not where the plan says.
+        backend: device and arithmetic.
+        feed: where batches come from; it holds the training images.
 
     Attributes:
         steps, steps_per_epoch: of the whole run, and of one epoch.
@@ -74,27 +76,24 @@ class Program:
         spans: the run, as stretches of one structure.
 
     Raises:
-        UserError: if the plan cannot run on such data, or a role of the net has no rule.
+        UserError: if a role of the net has no rule, or an average would never be updated.
     """
 
     def __init__(
         self,
         plan: Plan,
         dataset: Dataset,
-        engine: Engine,
-        feed: DeviceFeed | None = None,
-        train_set: DeviceSet | None = None,
+        backend: Backend,
+        feed: DeviceFeed,
     ):
-        check_plan(plan, dataset.spec)
-        self.plan, self.dataset, self.engine = plan, dataset, engine
-        device, wide = engine.device, engine.weights_dtype
+        self.plan, self.dataset, self.backend = plan, dataset, backend
+        device, wide = backend.device, backend.weights_dtype
         self.seed = 0
-        model = plan.net.build(dataset.spec)
-        self.model = model.to(device, wide).to(memory_format=engine.format)  # type: ignore[call-overload]
-        self.model.use_kernels(engine.kernels)
-        place = partial(DeviceSet, spec=dataset.spec, engine=engine)
-        self.train_set, self.test_set = train_set or place(dataset.train), place(dataset.test)
-        self.feed = feed or build_feed(plan, dataset, self.train_set, engine)
+        model = build_net(plan.net, dataset.spec)
+        self.model = model.to(device, wide).to(memory_format=backend.format)  # type: ignore[call-overload]
+        self.model.use_kernels(backend.kernels)
+        self.train_set, self.test_set = feed.images, DeviceSet(dataset.test, dataset.spec, backend)
+        self.feed = feed
         self.steps, self.steps_per_epoch = self.feed.steps, self.feed.steps_per_epoch
         self.losses = torch.zeros(self.steps, dtype=wide, device=device)
         self.accuracies = torch.zeros_like(self.losses)
@@ -106,7 +105,7 @@ class Program:
         values = torch.tensor(list(columns.values()), dtype=wide, device=device)
         self.table = values.reshape(len(columns), self.steps).T.contiguous()
         self.spans = self._spans()
-        self._losses_of = torch.compile(self._forward) if engine.compile else self._forward
+        self._losses_of = torch.compile(self._forward) if backend.compile else self._forward
         self._launch: dict[Structure, Callable[[], None]] = {}
         self._views: dict[tuple[str, float], Callable[[], Tensor]] = {}
 
@@ -192,8 +191,8 @@ class Program:
 
         Does nothing for an eager step on a CPU, which needs neither.
         """
-        on_gpu = self.engine.device.type == "cuda"
-        if on_gpu or self.engine.compile:
+        on_gpu = self.backend.device.type == "cuda"
+        if on_gpu or self.backend.compile:
             self.feed.compile()
             self.rehearse(capture=on_gpu)
 
@@ -205,12 +204,12 @@ class Program:
             self.feed.enter(0)
             if capture:
                 step, again = partial(self._step, structure), partial(self.feed.enter, 0)
-                self._launch[structure] = captured(step, self.engine.device, again)
+                self._launch[structure] = captured(step, self.backend.device, again)
             else:
                 self._step(structure)
         if capture:
             views = self.plan.evaluation.tta, self.plan.evaluation.share
-            self._views[views] = captured(partial(self._logits, *views), self.engine.device)
+            self._views[views] = captured(partial(self._logits, *views), self.backend.device)
 
     def upload(self) -> None:
         """Bring the images to the device, in place of the dummy data."""
@@ -236,8 +235,8 @@ class Program:
         self.feed.begin(seed)
         wanted = min(self.model.calibration_images, len(self.train_set))
         if wanted:
-            images = self.train_set.read(torch.arange(wanted, device=self.engine.device))
-            self.model.calibrate(images.to(self.engine.weights_dtype))
+            images = self.train_set.read(torch.arange(wanted, device=self.backend.device))
+            self.model.calibrate(images.to(self.backend.weights_dtype))
         for averaged in self.averages:
             torch._foreach_copy_(averaged.slow, averaged.fast)
 
@@ -288,7 +287,7 @@ class Program:
             at = 0
             for group, phase in learning:
                 stop = at + len(group.weights)
-                group.step(list(grads[at:stop]), values, phase, self.engine.dtype)
+                group.step(list(grads[at:stop]), values, phase, self.backend.dtype)
                 at = stop
             for averaged, on in zip(self.averages, structure.due, strict=True):
                 if on:

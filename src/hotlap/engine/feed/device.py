@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +13,15 @@ from torch import Tensor
 from hotlap.data.augment import Epoch, Geometry, Mixture, Pixels
 from hotlap.data.device import DeviceSet
 from hotlap.data.loading import sides
-from hotlap.machine import Engine
+from hotlap.machine.backend import Backend
 from hotlap.plan import Plan
 from hotlap.seeds import generator
 
-if TYPE_CHECKING:
-    from hotlap.program import Program
+
+class Prelude(Protocol):
+    """What a feed trains at the start of a run to choose its batches."""
+
+    def compile(self) -> None: ...
 
 
 class DeviceFeed:
@@ -30,7 +33,7 @@ class DeviceFeed:
     Args:
         plan: its augmentation, epochs and number of classes are used.
         images: the training set on the device.
-        engine: device and arithmetic.
+        backend: device and arithmetic.
         size: images a batch.
 
     Attributes:
@@ -41,11 +44,11 @@ class DeviceFeed:
         wait_s: seconds spent waiting for batches in `push`; 0 here.
     """
 
-    def __init__(self, plan: Plan, images: DeviceSet, engine: Engine, size: int):
-        self.plan, self.images, self.engine, self.size = plan, images, engine, size
+    def __init__(self, plan: Plan, images: DeviceSet, backend: Backend, size: int):
+        self.plan, self.images, self.backend, self.size = plan, images, backend, size
         self.wait_s = 0.0
         self.seed = 0
-        device, count = engine.device, len(images)
+        device, count = backend.device, len(images)
         self.steps_per_epoch = count // size
         self.steps = max(1, math.ceil(plan.epochs * self.steps_per_epoch - 1e-9))
         zeros = partial(torch.zeros, dtype=torch.int64, device=device)
@@ -55,7 +58,7 @@ class DeviceFeed:
         self.drawn: tuple[int, int] | None = None  # the (seed, epoch) whose draws the buffers hold
 
     @property
-    def prelude(self) -> Program | None:
+    def prelude(self) -> Prelude | None:
         """What this feed trains at the start of a run to choose its batches; nothing here."""
         return None
 
@@ -84,7 +87,7 @@ class DeviceFeed:
         self.cursor.fill_(within)
         if self.drawn == (self.seed, epoch):
             return
-        device, count = self.engine.device, len(self.order)
+        device, count = self.backend.device, len(self.order)
         order = generator(self.seed, "order", epoch, device=device)
         self.order.copy_(torch.randperm(count, generator=order, device=device))
         for i, (op, choice) in enumerate(zip(self.plan.augment, self.choices, strict=True)):
@@ -94,8 +97,8 @@ class DeviceFeed:
     def _epoch(self, index: int, operation: int) -> Epoch:
         _, height, width = self.images.shape
         progress = index * self.steps_per_epoch / self.steps
-        streams = partial(generator, self.seed, "augment", operation, device=self.engine.device)
-        return Epoch(index, progress, len(self.images), height, width, streams, self.engine.device)
+        streams = partial(generator, self.seed, "augment", operation, device=self.backend.device)
+        return Epoch(index, progress, len(self.images), height, width, streams, self.backend.device)
 
     def push(self) -> None:
         """What the host does before each step; nothing here."""
@@ -125,9 +128,9 @@ class DeviceFeed:
         for op, choice in self._operations(Mixture, index):
             if target is labels:
                 classes = torch.arange(self.images.classes, device=labels.device)
-                target = (labels[:, None] == classes).to(self.engine.weights_dtype)
+                target = (labels[:, None] == classes).to(self.backend.weights_dtype)
             x, target = op.mix(choice, x, target)
-        return resized(x, scale, self.engine.format), target, labels
+        return resized(x, scale, self.backend.format), target, labels
 
     def read(self, index: Tensor) -> Tensor:
         """Augmented, normalised images (B, C, H, W) at `index` (B,)."""

@@ -1,4 +1,4 @@
-"""The kernels as differentiable functions, and what they can be asked for."""
+"""The C++ kernels as differentiable functions, and what they can be asked for."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from hotlap.kernels.cpu import library
+from hotlap.machine.kernels.activations import ACTIVATIONS
+from hotlap.machine.kernels.build import library
 
-ACTIVATIONS = {"relu": 0, "celu": 1, "silu": 2, "gelu": 3}
 LANES = 16  # channels come in such numbers
-ON_GPU = (torch.float16, torch.bfloat16, torch.float32)
 MOST_CHANNELS = 1 << 14  # of what winograd.cpp takes
 
 
@@ -138,22 +137,6 @@ def _convolution(
     sizes = b, height, width, w.shape[1], w.shape[0]
     run = _lib().amx_convolution if in_tiles() else _lib().winograd_convolution
     run(*_at(x, x_which, w, out, which), *sizes, int(gradient))
-    return out
-
-
-def takes_norm(x: Tensor) -> bool:
-    """Whether the `PoolNormAct` of its device takes `x`."""
-    if x.is_cuda:
-        return x.dtype in ON_GPU and x.is_contiguous(memory_format=torch.channels_last)
-    return x.shape[1] % LANES == 0 and fits(x)
-
-
-def pool_norm_act(x: Tensor, *settings: Any) -> Tensor:
-    """act(batch_norm(max_pool(x))); arguments as `PoolNormAct`'s, on the CPU or a CUDA device."""
-    function: Any = PoolNormAct
-    if x.is_cuda:
-        from hotlap.kernels.gpu import PoolNormAct as function  # needs triton
-    out: Tensor = function.apply(x, *settings)
     return out
 
 

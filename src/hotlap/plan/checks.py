@@ -11,7 +11,7 @@ from hotlap.errors import UserError
 from hotlap.nets import Net
 from hotlap.nets.describe import check_net
 from hotlap.optim import Lookahead
-from hotlap.plan import HardExamples, Plan
+from hotlap.plan.plan import HardExamples, Plan
 from hotlap.spec import DataSpec
 
 

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from hotlap.data.dataset import Dataset
 from hotlap.data.device import DeviceSet
-from hotlap.feed.device import DeviceFeed
-from hotlap.machine import Engine
+from hotlap.engine.feed.device import DeviceFeed
+from hotlap.engine.program import Program
+from hotlap.machine.backend import Backend
 from hotlap.optim.groups import Group, Phase
 from hotlap.plan import HardExamples, Plan, Shuffle
-from hotlap.program import Program
+from hotlap.plan.checks import check_plan
 
 
 class Selector(Program):
@@ -28,13 +29,14 @@ class Selector(Program):
     """
 
     def __init__(
-        self, plan: Plan, sampler: HardExamples, dataset: Dataset, images: DeviceSet, engine: Engine
+        self, plan: Plan, sampler: HardExamples, dataset: Dataset, images: DeviceSet, backend: Backend
     ):
         self.sampler = sampler
         proxy = replace(plan, net=sampler.net, sampler=Shuffle(), after=(), freeze=())
-        feed = DeviceFeed(proxy, images, engine, sampler.of)
-        super().__init__(proxy, dataset, engine, feed, images)
-        self.picks = torch.zeros(self.steps, plan.batch_size, dtype=torch.int64, device=engine.device)
+        check_plan(proxy, dataset.spec)
+        feed = DeviceFeed(proxy, images, backend, sampler.of)
+        super().__init__(proxy, dataset, backend, feed)
+        self.picks = torch.zeros(self.steps, plan.batch_size, dtype=torch.int64, device=backend.device)
 
     def _phase(self, group: Group, step: int) -> Phase | None:
         return super()._phase(group, step) if step % self.sampler.every == 0 else None
@@ -49,10 +51,11 @@ class Selector(Program):
 class SelectedFeed(DeviceFeed):
     """A feed that reads the picks of a `Selector`, trained at the start of the run in its training time."""
 
-    def __init__(self, plan: Plan, dataset: Dataset, images: DeviceSet, engine: Engine):
-        assert isinstance(plan.sampler, HardExamples)
-        super().__init__(plan, images, engine, plan.batch_size)
-        self.selector = Selector(plan, plan.sampler, dataset, images, engine)
+    def __init__(
+        self, plan: Plan, sampler: HardExamples, dataset: Dataset, images: DeviceSet, backend: Backend
+    ):
+        super().__init__(plan, images, backend, plan.batch_size)
+        self.selector = Selector(plan, sampler, dataset, images, backend)
         self.steps_per_epoch, self.steps = self.selector.steps_per_epoch, self.selector.steps
         self.picked: int | None = None  # the seed whose picks are there
         self.assumed = False

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from hotlap.clock import Clock
+from hotlap.engine.clock import Clock
+from hotlap.engine.program import Program
 from hotlap.errors import UserError
-from hotlap.program import Program
 
 
 class Diverged(UserError):

@@ -1,0 +1,34 @@
+"""From a plan to a program: the data set's images on the device, the feed the plan asks for, the steps."""
+
+from __future__ import annotations
+
+from hotlap.data.dataset import Dataset
+from hotlap.data.device import DeviceSet
+from hotlap.data.loading import HostLoader
+from hotlap.engine.feed.device import DeviceFeed
+from hotlap.engine.feed.host import HostFeed
+from hotlap.engine.program import Program
+from hotlap.engine.selected import SelectedFeed
+from hotlap.machine.backend import Backend
+from hotlap.plan import HardExamples, Plan
+from hotlap.plan.checks import check_plan
+
+
+def lower(plan: Plan, dataset: Dataset, backend: Backend) -> Program:
+    """The program of `plan` on a data set and a device. Call its `compile`, then `upload`, before it runs.
+
+    Raises:
+        UserError: if the plan cannot run on such data, or a role of the net has no rule.
+    """
+    check_plan(plan, dataset.spec)
+    images = DeviceSet(dataset.train, dataset.spec, backend)
+    return Program(plan, dataset, backend, build_feed(plan, dataset, images, backend))
+
+
+def build_feed(plan: Plan, dataset: Dataset, images: DeviceSet, backend: Backend) -> DeviceFeed:
+    """The feed that the plan's loader and sampler ask for; `images` is the training set on the device."""
+    if isinstance(plan.sampler, HardExamples):
+        return SelectedFeed(plan, plan.sampler, dataset, images, backend)
+    if isinstance(plan.loader, HostLoader):
+        return HostFeed(plan, plan.loader, dataset, images, backend)
+    return DeviceFeed(plan, images, backend, plan.batch_size)

@@ -1,0 +1,45 @@
+"""The device that a run asks for, and this process made ready for it."""
+
+from __future__ import annotations
+
+import torch
+
+from hotlap.errors import UserError
+from hotlap.machine.allocator import tune_allocator
+
+
+def pick_device(name: str) -> torch.device:
+    """The device asked for; `auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        UserError: for a device this machine or this PyTorch does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device {name}: no such device; give auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        built = "sees none" if torch.version.cuda else "was built without CUDA"
+        raise UserError(f"--device {name}: PyTorch {torch.__version__} {built}; use --device cpu or auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices; count from 0")
+    if device.type not in ("cuda", "cpu"):
+        raise UserError(f"--device {name}: hotlap runs on cpu and cuda; use one of them")
+    return device
+
+
+def prepare(name: str, threads: int | None = None) -> torch.device:
+    """The device called `name`, with this process set up to compute on it: `threads` CPU threads (None leaves
+    PyTorch's choice), and on a CPU an allocator that keeps what is freed.
+
+    Raises:
+        UserError: as `pick_device`.
+    """
+    device = pick_device(name)
+    if threads:
+        torch.set_num_threads(threads)
+    if device.type == "cpu":
+        tune_allocator()
+    return device

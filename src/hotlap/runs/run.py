@@ -1,0 +1,41 @@
+"""What a run is started with."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from hotlap.machine.numerics import Numerics
+from hotlap.plan.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to train, on what, into which folder; `hotlap.runs.execute` does it.
+
+    Args:
+        recipe: what to train.
+        data: the source, in the words of `--data`.
+        seed: of everything random.
+        folder: where results go.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        data_dir: where to look for the data, if not in the usual places.
+        threads: CPU threads; None leaves PyTorch's choice.
+        eval_every: epochs between evaluations; 0 evaluates at the end only.
+        numerics: the arithmetic to use instead of the plan's, as a resumed run must.
+    """
+
+    recipe: Recipe
+    data: str
+    seed: int
+    folder: Path
+    device: str = "auto"
+    data_dir: Path | None = None
+    threads: int | None = None
+    eval_every: int = 1
+    numerics: Numerics | None = None
+
+    @property
+    def resume_line(self) -> str:
+        return f"hotlap train --resume {shlex.quote(str(self.folder))}"
