@@ -143,7 +143,8 @@ def benches() -> list[str]:
 
 
 def bench_row(name: str, s: dict, facts: dict) -> str:
-    from hotlap.measure.bench_page import seconds, units
+    from hotlap.measure.bench_page import units
+    from hotlap.report.page import digits
 
     accuracy, target = s["accuracy"], s["at_target"]
     sd = "" if accuracy["sd"] is None else f" ± {accuracy['sd']:.2f}"
@@ -153,8 +154,8 @@ def bench_row(name: str, s: dict, facts: dict) -> str:
         s["name"],
         f"{accuracy['mean']:.2f}{sd}",
         f"{target['k']} of {target['n']} at {s['target']:g}" if target else "",
-        seconds(s["train"]["median"]) + (" (wall)" if "wall" in s["clock"] else ""),
-        "" if s["eval"] is None else seconds(s["eval"]["median"]),
+        digits(s["train"]["median"]) + (" (wall)" if "wall" in s["clock"] else ""),
+        "" if s["eval"] is None else digits(s["eval"]["median"]),
         "" if s["flop_per_s"] is None else units(s["flop_per_s"]).strip() + share,
         "; ".join(part for part in (s["arithmetic"], machine(facts)) if part),
     )

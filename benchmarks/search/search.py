@@ -64,8 +64,9 @@ def run_all(recipes: list[Recipe], folder: Path, seeds: int, held: int, minutes:
 
     from hotlap import data
     from hotlap.engine.clock import Clock
+    from hotlap.engine.diverged import Diverged
     from hotlap.engine.evaluate import evaluate
-    from hotlap.engine.loop import Diverged, train
+    from hotlap.engine.loop import train
     from hotlap.engine.lower import lower
     from hotlap.inspect.cost import cost
     from hotlap.machine.allocator import tune_allocator

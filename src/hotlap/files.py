@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
+import functools
 import os
+import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,10 +30,8 @@ def env_path(name: str) -> Path | None:
 def user_cache(cache_dir: Path | None = None) -> Path:
     """`cache_dir`, else $HOTLAP_CACHE, else $XDG_CACHE_HOME/hotlap, else ~/.cache/hotlap.
 
-    The folder need not exist yet.
-
-    Raises:
-        UserError: there is no home folder to put the default in.
+    The folder need not exist yet. Where the default one cannot be made or written, as in a container with a
+    read-only home, it is a temporary folder, and a warning says so once.
     """
     if cache_dir is not None:
         return cache_dir.expanduser().absolute()
@@ -37,11 +39,33 @@ def user_cache(cache_dir: Path | None = None) -> Path:
         return own.absolute()
     xdg = env_path("XDG_CACHE_HOME")
     if xdg is not None and xdg.is_absolute():  # the XDG specification says to ignore a relative one
-        return xdg / "hotlap"
+        return writable_or_temporary(xdg / "hotlap")
     try:
-        return Path.home() / ".cache" / "hotlap"
-    except RuntimeError as err:
-        raise UserError("no home folder to keep the cache in; set HOTLAP_CACHE to a folder") from err
+        return writable_or_temporary(Path.home() / ".cache" / "hotlap")
+    except RuntimeError:
+        return temporary_cache("there is no home folder")
+
+
+@functools.cache
+def writable_or_temporary(folder: Path) -> Path:
+    """`folder`, made if need be, or a temporary one in its place if files cannot be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        return temporary_cache(f"{folder} cannot be made ({why(err)})")
+    return folder if os.access(folder, os.W_OK | os.X_OK) else temporary_cache(f"{folder} cannot be written")
+
+
+@functools.cache
+def temporary_cache(reason: str) -> Path:
+    """A cache for this process alone, gone when it ends; another user's cannot be put in its place."""
+    made = tempfile.TemporaryDirectory(prefix="hotlap-", ignore_cleanup_errors=True)
+    atexit.register(made.cleanup)
+    warnings.warn(
+        f"{reason}; the cache is a temporary folder, gone at the end: set HOTLAP_CACHE to one that stays",
+        stacklevel=3,
+    )
+    return Path(made.name)
 
 
 def slug(name: str) -> str:

@@ -13,21 +13,23 @@ import threading
 from dataclasses import asdict, replace
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from helpers import FP32, TINY_SETTINGS, program
 from hotlap import data
 from hotlap.engine.clock import Clock
-from hotlap.engine.evaluate import evaluate
+from hotlap.engine.evaluate import evaluate, guessing_up_to
 from hotlap.engine.loop import train
 from hotlap.errors import UserError
 from hotlap.measure import bench as module
 from hotlap.measure.bench import Bench, schedule
-from hotlap.measure.bench_page import claim, comparison, draw, remarks, save, seconds, table, units
+from hotlap.measure.bench_page import claim, comparison, draw, remarks, save, table, units
 from hotlap.measure.peer import Peer, read_peer
 from hotlap.measure.standings import Summary, Timed, against, standing
 from hotlap.plan.recipe import Set
 from hotlap.recipes import BUILTIN
+from hotlap.report.page import digits
 from hotlap.report.plots import svg_text
 
 DATA = "patterns:200,50"
@@ -290,7 +292,9 @@ def test_a_peer_that_is_not_there_is_named(tmp_path):
         bench.launch(bench.contenders[1], 0)
 
 
-def test_peers_are_told_how_many_threads(tmp_path):
+def test_peers_are_told_how_many_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr("hotlap.machine.processor.processors", lambda: 8)
+    monkeypatch.setattr("torch.set_num_threads", lambda n: None)
     code = "import os; print('{\"accuracy\": %s}' % os.environ['OMP_NUM_THREADS'])"
     bench = Bench([tiny(), script(code)], tmp_path / "b", data=DATA, threads=7)
     assert bench.launch(bench.contenders[1], 0)[0].accuracy == 7
@@ -318,8 +322,41 @@ def test_a_signal_ends_the_peer_under_way(tmp_path):
 
 
 def test_a_recipe_that_diverges_is_named_with_its_seed(tmp_path):
-    with pytest.raises(UserError, match=r"demo, seed 2: diverged at step"):
-        Bench([tiny(**{"rules.head.lr": 1e38})], tmp_path / "b", seed=2, data=DATA).go(1, silent)
+    recipe = tiny(**{"rules.head.lr": 1e38})
+    steady = tiny().then("steady")
+    bench = Bench([recipe, steady], tmp_path / "b", seed=2, data=DATA)
+    runs = bench.go(2, silent)  # what diverges is a run like the others, and the benchmark goes on
+    assert [r.seed for r in runs if r.contender == "demo"] == [2, 3]
+    assert all(r.accuracy is None and r.diverged.startswith("diverged at step") for r in runs[::3])
+    summary = bench.summary()
+    lost, held = summary.standings
+    assert (lost.runs, lost.diverged, lost.accuracy, lost.counted) == (2, 2, None, None)
+    assert (held.runs, held.diverged, held.accuracy.n) == (2, 0, 2)
+    assert summary.against == ()
+    assert table(summary.standings)[1][:4] == ("demo", "2", "2", "")
+    assert claim(lost) == "demo: all 2 runs diverged"
+    assert any(text.startswith("demo, seed 2: diverged at step") for text in remarks(summary, runs))
+    save(bench, summary)
+    page = (bench.folder / "report.html").read_text()
+    assert page.count("<td>diverged</td>") == 2
+
+
+def test_a_miss_by_divergence_counts_and_the_others_are_averaged():
+    runs = [timed("a", i, 10, 1, acc) for i, acc in enumerate([94.2, None, 94.0])]
+    found = standing(runs, 94.0)
+    assert (found.accuracy.n, found.accuracy.mean) == (2, pytest.approx(94.1))
+    assert (found.at_target.k, found.at_target.n) == (2, 3)
+    assert claim(found).endswith("2 of 3 at target; 1 of 3 runs diverged")
+    other = [timed("b", i, 20, 2) for i in range(3)]
+    assert against(runs, other).counted.ratio == pytest.approx(1 / 2)
+
+
+def test_a_run_no_better_than_guessing_is_remarked():
+    labels = np.array([0] * 60 + [1] * 40)
+    assert guessing_up_to(labels) == pytest.approx(60 + 300 * math.sqrt(0.6 * 0.4 / 100))
+    runs = [timed("a", 0, 10, 1, 61.0), timed("a", 1, 10, 1, 90.0)]
+    summary = Summary((standing(runs, None),), (), guessing_up_to(labels))
+    assert "a: 1 of 2 runs are no better than guessing one class." in remarks(summary, runs)
 
 
 def test_what_the_runs_come_to():
@@ -352,7 +389,8 @@ def test_without_a_target_nothing_is_said_of_one():
     found = standing(runs, None)
     assert (found.target, found.p_below, found.at_target) == (None, None, None)
     assert claim(found) == (
-        "a: mean 71.00% (n=3, sd 1.00), median 11 s [11, 11] (train 10 s [10, 10], eval 1 s [1, 1])"
+        "a: mean 71.00% (n=3, sd 1.00), median 11.0 s [11.0, 11.0]"
+        " (train 10.0 s [10.0, 10.0], eval 1.00 s [1.00, 1.00])"
     )
     assert "at target" not in table([found])[0]
     (dots,) = draw(Summary((found,), ()), runs).axes
@@ -386,20 +424,20 @@ def test_the_words_of_a_claim():
     first = summary.standings[0]
     assert claim(first) == (
         "fast: mean 94.10% (n=5, sd 0.16, p=0.12 that it is below 94), median 412 s [410, 414]"
-        " (train 402 s [400, 404], eval 10 s [10, 10]), 4 of 5 at target"
+        " (train 402 s [400, 404], eval 10.0 s [10.0, 10.0]), 4 of 5 at target"
     )
     assert claim(standing(runs[:1], 94.0)) == (
-        "fast: 93.90% (n=1), 410 s (train 400 s, eval 10 s), 0 of 1 at target"
+        "fast: 93.90% (n=1), 410 s (train 400 s, eval 10.0 s), 0 of 1 at target"
     )
-    assert comparison(summary.against[0]).startswith("fast / slow: 0.5 [0.5, 0.5")
+    assert comparison(summary.against[0]).startswith("fast / slow: 0.500 [0.500, 0.500")
     assert comparison(summary.against[0]).endswith("(2 blocks)")
     assert table(summary.standings) == [
         (
             *("contender", "runs", "accuracy", "sd", "at target", "train s", "eval s", "train + eval s"),
             *("FLOPs", "FLOP/s", "of peak"),
         ),
-        ("fast", "5", "94.10", "0.16", "4 of 5", "402", "10", "412", "100 T", "249 G", "25%"),
-        ("slow", "5", "94.10", "0.00", "5 of 5", "804", "20", "824", "", "", ""),
+        ("fast", "5", "94.10", "0.16", "4 of 5", "402", "10.0", "412", "100 T", "249 G", "25%"),
+        ("slow", "5", "94.10", "0.00", "5 of 5", "804", "20.0", "824", "", "", ""),
     ]
     assert len(table([replace(first, flops=None, flop_per_s=None, peak_share=None)])[0]) == 8
     assert "(93.8% with so few runs)" in remarks(summary, runs)[0]
@@ -413,7 +451,7 @@ def test_the_arithmetic_in_words():
 
 
 def test_numbers_as_people_read_them():
-    assert [seconds(s) for s in (0.01234, 2.594, 99.95, 412.3, 12345.6)] == [
+    assert [digits(s) for s in (0.01234, 2.594, 99.95, 412.3, 12345.6)] == [
         "0.0123",
         "2.59",
         "100",
@@ -421,11 +459,11 @@ def test_numbers_as_people_read_them():
         "12,346",
     ]
     assert [units(x) for x in (1.5e15, 2.83e14, 4.1e9, 999.9e9, 12.0)] == [
-        "1.5 P",
+        "1.50 P",
         "283 T",
-        "4.1 G",
-        "1 T",
-        "12 ",
+        "4.10 G",
+        "1.00 T",
+        "12.0 ",
     ]
 
 

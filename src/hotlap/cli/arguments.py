@@ -31,12 +31,6 @@ def common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
-def check_threads(args: argparse.Namespace) -> None:
-    """Refuse a `--threads` that is no number of threads."""
-    if args.threads is not None and args.threads < 1:
-        raise UserError(f"--threads {args.threads}: give 1 or more")
-
-
 def settings_of(words: list[str]) -> dict[str, Any]:
     """`k=v` words as a dict, values read as TOML, or as a string where they are not TOML.
 

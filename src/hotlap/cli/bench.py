@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotlap.cli.arguments import check_threads, common
+from hotlap.cli.arguments import common
 from hotlap.cli.composing import set_in_all
 from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
+from hotlap.machine.processor import check_threads
 
 if TYPE_CHECKING:
     from hotlap.measure.bench import Bench
@@ -42,10 +43,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="of the first round; then S + 1, ..."
     )
-    parser.add_argument("--data", metavar="SRC", help="in place of the recipes' own data")
+    parser.add_argument("--data", metavar="SRC", help="in place of the data that the recipes were made for")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data set lies")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a value in every recipe's plan"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a value in every recipe's plan; `hotlap recipes show RECIPE` lists the keys",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results go; the same again goes on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
@@ -65,15 +70,11 @@ def run(args: argparse.Namespace) -> int:
     from hotlap.engine.clock import process_age  # everything from here on imports torch
 
     age_s = process_age()
-    import torch
-
     from hotlap.measure.bench import Bench
     from hotlap.measure.bench_page import save
     from hotlap.measure.peer import Peer
     from hotlap.runs.signals import Interrupted
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
     folder = args.out or Path("runs") / f"bench-{time.strftime('%Y%m%d-%H%M%S')}"
     peers = [Peer(*words, args.peer_seconds, args.peer_accuracy) for words in named]
     contenders: list[Recipe | Peer] = [*recipes, *peers]
@@ -119,7 +120,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--runs {args.runs}: give 1 or more")
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: give 0 or more")
-    check_threads(args)
+    check_threads(args.threads)
     for option in ("peer_seconds", "peer_accuracy"):
         if getattr(args, option) is not None and not args.peer:
             raise UserError(f"--{option.replace('_', '-')}: reads what a peer prints; give --peer too")
@@ -140,14 +141,18 @@ def resume_line(words: list[str], folder: Path) -> str:
 
 
 def say_runs(runs: list[Timed], n: int, total: int, out: Output) -> None:
-    from hotlap.measure.bench_page import seconds
+    from hotlap.report.page import digits
 
     for r in runs:
-        apart = "" if r.eval_s is None else f" + {seconds(r.eval_s)}"
+        if r.accuracy is None:
+            where, _, _ = r.diverged.partition(":")
+            out.say(f"{n}/{total} {r.contender}, seed {r.seed}: {where}")
+            continue
+        apart = "" if r.eval_s is None else f" + {digits(r.eval_s)}"
         whose = "" if r.clock != "wall" else " (wall)"
         out.say(
             f"{n}/{total} {r.contender}, seed {r.seed}: {r.accuracy:.2f}% in"
-            f" {seconds(r.train_s)}{apart} s{whose}"
+            f" {digits(r.train_s)}{apart} s{whose}"
         )
 
 

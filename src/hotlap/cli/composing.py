@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 def changes(parser: argparse.ArgumentParser) -> None:
     """The options that say what a recipe runs on and what of it is changed; `compose` reads them."""
-    parser.add_argument("--data", metavar="SRC", help="cifar10, cifar100, patterns, patterns:TRAIN,TEST")
+    parser.add_argument(
+        "--data",
+        metavar="SRC",
+        help="cifar10, cifar100, patterns, patterns:TRAIN,TEST (default: what the recipe was made for)",
+    )
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data set lies")
     parser.add_argument("--epochs", type=float, metavar="E", help="run the recipe over this many epochs")
     parser.add_argument(
@@ -24,7 +28,12 @@ def changes(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--without", action="append", default=[], metavar="TRICK", help="leave a trick out")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a value of the plan"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a value of the plan, such as batch_size=1000 or net.widths=[64,128,256];"
+        " `hotlap recipes show RECIPE` lists every key with its value",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")

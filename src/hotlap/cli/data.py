@@ -1,13 +1,17 @@
-"""`hotlap data`: list, get, check."""
+"""`hotlap data`: list, get, check, clean."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hotlap.cli.arguments import common
 from hotlap.cli.output import DONE, Output
+
+if TYPE_CHECKING:
+    from hotlap.data.cleaning import Removed
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +21,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "get", help="find or download a data set, verify it and pack it for the next start"
     )
     check = actions.add_parser("check", help="verify a data set where it lies, and its cache")
+    clean = actions.add_parser("clean", help="remove from the cache what has no source any more")
+    clean.add_argument("--dry-run", action="store_true", help="say what would go, and leave it")
+    common(clean)
     for action in (get, check):
         action.add_argument("source", help="cifar10, cifar100, patterns, patterns:TRAIN,TEST")
     for action in (listing, get, check):
@@ -28,6 +35,15 @@ def run(args: argparse.Namespace) -> int:
     from hotlap import data
 
     out = Output(args.json)
+    if args.action == "clean":
+        removed = data.clean(dry_run=args.dry_run)
+        for r in removed:
+            out.say(f"{r.path.name}: {r.reason}, {r.size / 1e6:,.1f} MB")
+        freed = sum(r.size for r in removed)
+        would = "would free" if args.dry_run else "freed"
+        out.say(f"{would} {freed / 1e6:,.1f} MB" if removed else "nothing to remove")
+        out.result({"freed_bytes": freed, "dry_run": args.dry_run, "removed": [as_json(r) for r in removed]})
+        return DONE
     if args.action == "list":
         infos = data.available(data_dir=args.data_dir)
         out.columns([(i.name, f"{i.description}; {'' if i.found else 'not here: '}{i.where}") for i in infos])
@@ -58,6 +74,10 @@ def run(args: argparse.Namespace) -> int:
     )
     out.result({**asdict(report), "cache": str(report.cache)})
     return DONE
+
+
+def as_json(removed: Removed) -> dict[str, Any]:
+    return {**asdict(removed), "path": str(removed.path)}
 
 
 def spread(counts: tuple[int, ...]) -> str:

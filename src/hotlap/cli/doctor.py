@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from hotlap.cli.arguments import check_threads, common
+from hotlap.cli.arguments import common
 from hotlap.cli.output import DONE, Output
+from hotlap.machine.processor import check_threads
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,23 +21,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from hotlap import data
 
-    check_threads(args)
+    check_threads(args.threads)
     out = Output(args.json)
     sources = data.available()
 
-    import torch
-
     from hotlap.machine.allocator import tune_allocator
     from hotlap.machine.choices import measured_choices
-    from hotlap.machine.device import pick_device
+    from hotlap.machine.device import prepare
     from hotlap.machine.facts import machine_facts
     from hotlap.machine.kernels import choice
     from hotlap.machine.numerics import Numerics
     from hotlap.machine.resolve import resolve
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = pick_device("auto")
+    device = prepare("auto", args.threads)
     allocator = tune_allocator() if device.type == "cpu" else "CUDA's caching allocator"
     choices = measured_choices(again=args.measure, compiled=args.compiled)
     missing = choice.missing(device)

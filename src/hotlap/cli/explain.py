@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotlap.cli.arguments import check_threads, common
+from hotlap.cli.arguments import common
 from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
+from hotlap.machine.processor import check_threads
 
 if TYPE_CHECKING:
     from hotlap.explain import Outcome, Topic
@@ -64,7 +65,7 @@ def check(args: argparse.Namespace, topic: Topic) -> None:
         raise UserError(f"--seed {args.seed}: give 0 or more")
     if args.seeds < 1:
         raise UserError(f"--seeds {args.seeds}: give 1 or more")
-    check_threads(args)
+    check_threads(args.threads)
     if args.recipe and not topic.takes_recipes:
         raise UserError(f"explain {topic.name}: takes no --recipe; leave it out")
     if args.recipe:
@@ -92,23 +93,16 @@ def source(args: argparse.Namespace) -> tuple[str, str]:
 
 
 def explain(topic: Topic, args: argparse.Namespace, out: Output) -> int:
-    import torch
-
     from hotlap import data
     from hotlap.cli.progress import describe_backend
     from hotlap.explain import Setting
-    from hotlap.machine.allocator import tune_allocator
-    from hotlap.machine.device import pick_device
+    from hotlap.machine.device import prepare
     from hotlap.machine.facts import machine_facts
     from hotlap.machine.numerics import Numerics
     from hotlap.machine.resolve import resolve
     from hotlap.runs.folder import default_folder
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = pick_device(args.device)
-    if device.type == "cpu":
-        tune_allocator()
+    device = prepare(args.device, args.threads)
     name, why = source(args)
     out.say(f"{topic.name}: {topic.title}")
     out.say(topic.question)

@@ -8,10 +8,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotlap.cli.arguments import check_threads, common
+from hotlap.cli.arguments import common
 from hotlap.cli.composing import set_in_all
 from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
+from hotlap.machine.processor import check_threads
 
 if TYPE_CHECKING:
     from hotlap.measure.ladder import Ladder, Row
@@ -35,10 +36,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seconds", type=float, default=20.0, metavar="S", help="seconds of timed steps a rung (default: 20)"
     )
-    parser.add_argument("--data", metavar="SRC", help="in place of the recipes' own data")
+    parser.add_argument("--data", metavar="SRC", help="in place of the data that the recipes were made for")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data set lies")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a value in every rung's plan"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a value in every rung's plan; `hotlap recipes show RECIPE` lists the keys",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results go; the same again goes on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
@@ -50,14 +55,10 @@ def run(args: argparse.Namespace) -> int:
     check(args)
     out = Output(args.json)
     recipes = choose(args, out)
-    import torch
-
     from hotlap.measure.ladder import Ladder, compare, within_budget
     from hotlap.measure.ladder_page import as_json, save
     from hotlap.runs.signals import Interrupted
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
     folder = args.out or Path("runs") / f"ladder-{time.strftime('%Y%m%d-%H%M%S')}"
     ladder = Ladder(recipes, folder, args.device, args.data, args.data_dir, args.threads)
     try:
@@ -93,7 +94,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--budget {args.budget:g}: give 0 or more minutes")
     if not 0 < args.seconds < float("inf"):
         raise UserError(f"--seconds {args.seconds:g}: give a number of seconds above 0")
-    check_threads(args)
+    check_threads(args.threads)
     if args.full and args.budget:
         raise UserError("--full trains every rung; leave out --budget")
 

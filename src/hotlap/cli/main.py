@@ -7,6 +7,8 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
+from typing import TextIO
 
 from hotlap._version import __version__
 from hotlap.cli.arguments import HelpFormatter, Parser
@@ -58,7 +60,13 @@ def options_of(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status and never raises for what a user did."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        return answer(list(sys.argv[1:] if argv is None else argv))
+
+
+def answer(words: list[str]) -> int:
+    """The exit status of the command line `words`."""
     debug = "--debug" in words
     try:
         if words and not words[0].startswith("-") and words[0] not in VERBS:
@@ -92,6 +100,18 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         hint = "" if debug else " (--debug shows where)"
         return fail(f"internal error: {type(error).__name__}: {error}{hint}", INTERNAL, debug)
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning as one line, without the code it comes from."""
+    print(f"hotlap: {' '.join(str(message).split())}", file=file or sys.stderr, flush=True)
 
 
 def fail(message: str, status: int, debug: bool) -> int:

@@ -6,11 +6,12 @@ import argparse
 import time
 from pathlib import Path
 
-from hotlap.cli.arguments import check_threads, common
+from hotlap.cli.arguments import common
 from hotlap.cli.composing import changes, compose
 from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 from hotlap.files import slug
+from hotlap.machine.processor import check_threads
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +29,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not 0 < args.seconds < float("inf"):
         raise UserError(f"--seconds {args.seconds:g}: give a number of seconds above 0")
-    check_threads(args)
+    check_threads(args.threads)
     recipe = compose(args)
-    import torch
-
     from hotlap import data
     from hotlap.engine.lower import lower
-    from hotlap.machine.allocator import tune_allocator
-    from hotlap.machine.device import pick_device
+    from hotlap.machine.device import prepare
     from hotlap.machine.facts import machine_facts
     from hotlap.machine.resolve import resolve
     from hotlap.measure.profile import profile_run
@@ -45,11 +43,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.out or Path("runs") / f"profile-{slug(recipe.name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is there already; choose another --out")
-    device = pick_device(args.device)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    if device.type == "cpu":
-        tune_allocator()
+    device = prepare(args.device, args.threads)
     dataset = data.load(args.data or recipe.data, data_dir=args.data_dir, notify=out.note)
     program = lower(plan, dataset, resolve(plan.numerics, device))
     program.upload()

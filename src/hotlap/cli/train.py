@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotlap.cli.arguments import check_threads, common
+from hotlap.cli.arguments import common
 from hotlap.cli.composing import changes, compose
 from hotlap.cli.output import DONE, MISSED, Output, describe_views
 from hotlap.errors import UserError
+from hotlap.machine.processor import check_threads
 
 if TYPE_CHECKING:
     pass
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "recipe", nargs="?", default="demo", help="a recipe's name or a TOML file (default: demo)"
+        "recipe",
+        nargs="?",
+        default="demo",
+        help="a recipe's name (`hotlap recipes list`) or a TOML file (default: demo)",
     )
     changes(parser)
     parser.add_argument("--seed", type=int, default=0)
@@ -77,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
         f"seconds: train {clocks['train']:.1f}, eval {clocks['eval']:.1f} (cold {clocks['cold']:.1f},"
         f" load {clocks['load']:.1f}, compile {clocks['compile']:.1f}, watch {clocks['watch']:.1f})"
     )
+    if result.summary["lacks"]:
+        out.say(f"slower than it could be, without hotlap's own kernels: {result.summary['lacks']}")
     out.say(f"run:   {result.folder}")
     if curve:
         out.say(f"curve: {curve}")
@@ -89,7 +95,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--seed {args.seed}: give 0 or more")
     if args.target is not None and not 0 < args.target <= 100:
         raise UserError(f"--target {args.target:g}: give a percentage above 0, up to 100")
-    check_threads(args)
+    check_threads(args.threads)
     if args.eval_every is not None and args.eval_every < 0:
         raise UserError(f"--eval-every {args.eval_every}: give 0 or more epochs")
     if not args.checkpoint_every >= 0:

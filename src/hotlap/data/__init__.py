@@ -3,6 +3,7 @@
 Nothing here imports torch.
 """
 
+from hotlap.data.cleaning import clean
 from hotlap.data.dataset import Dataset, Split
 from hotlap.data.held_out import hold_out
 from hotlap.data.packed import data_spec
@@ -15,6 +16,7 @@ __all__ = [
     "Split",
     "available",
     "check",
+    "clean",
     "data_spec",
     "get",
     "hold_out",

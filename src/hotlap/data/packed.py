@@ -142,6 +142,18 @@ def open_pack(path: Path, fingerprint: str) -> Dataset:
         raise BadPack(f"corrupt: bad header ({type(err).__name__})") from err
 
 
+def origin_of(path: Path) -> str | None:
+    """Where the images of the pack at `path` came from; None if it is no pack that reads."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_PREFIX.size)
+            length = _PREFIX.unpack(head)[1]
+            raw = np.frombuffer(head + file.read(length), np.uint8)
+        return str(_header(raw)[0]["origin"])
+    except (OSError, struct.error, KeyError, BadPack):
+        return None
+
+
 def _dataset(header: dict[str, Any], payload: npt.NDArray[np.uint8]) -> Dataset:
     sections = header["sections"]
     spans = {}

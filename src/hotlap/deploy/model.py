@@ -86,15 +86,29 @@ def evaluate_saved(
     loaded = open_model(path, device)
     views = check_tta(tta) if tta else loaded.plan.evaluation.tta
     dataset = datasets.load(data, data_dir=data_dir)
-    if (dataset.spec.shape, dataset.spec.class_names) != (loaded.spec.shape, loaded.spec.class_names):
-        raise UserError(
-            f"{path} was trained on {describe(loaded.spec)}, {data} has {describe(dataset.spec)};"
-            " use data that fits"
-        )
+    check_fits(dataset.spec, data, loaded.spec, str(path))
     share = 1.0 if tta else loaded.plan.evaluation.share
     logits = loaded.logits(dataset.test, views, share)
     labels = torch.from_numpy(np.array(dataset.test.labels)).to(logits.device)
     return score(logits, labels, len(VIEWS[views]), share)
+
+
+def check_fits(spec: DataSpec, data: str, model: DataSpec, path: str) -> None:
+    """Whether images like `spec`'s, of the source `data`, are what the model at `path` was trained on.
+
+    Raises:
+        UserError: they are not; it says in what they differ.
+    """
+    if (spec.shape, spec.classes) != (model.shape, model.classes):
+        raise UserError(
+            f"{path} was trained on {describe(model)}, {data} has {describe(spec)}; use data that fits"
+        )
+    for i, (there, here) in enumerate(zip(model.class_names, spec.class_names, strict=True)):
+        if there != here:
+            raise UserError(
+                f"{path} was trained on other classes than {data} has: class {i} is {there!r} there and"
+                f" {here!r} here; use data with the same classes"
+            )
 
 
 def describe(spec: DataSpec) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -48,3 +50,10 @@ def evaluate(program: Program, tta: str | None = None) -> Score:
     tta = plan.tta if tta is None else tta
     logits = program.logits(tta, share)
     return score(logits, program.test_set.labels, len(VIEWS[tta]), share)
+
+
+def guessing_up_to(labels: npt.NDArray[np.int64]) -> float:
+    """The accuracy in percent on images with these labels (N,) up to which a net does no better than by
+    guessing: the commonest class for all of them, and three standard deviations of a share of N."""
+    share = np.bincount(labels).max() / len(labels)
+    return float(100 * (share + 3 * (share * (1 - share) / len(labels)) ** 0.5))

@@ -8,21 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from hotlap.engine.clock import Clock
+from hotlap.engine.diverged import diverged
 from hotlap.engine.program import Program
-from hotlap.errors import UserError
-
-
-class Diverged(UserError):
-    """The loss is not a number any more."""
-
-
-def diverged(program: Program, step: int) -> Diverged:
-    """The error for a run whose loss or weights are no numbers after `step`."""
-    values = ", ".join(f"{k} = {v:.4g}" for k, v in program.knobs_at(step).items())
-    where = f"step {step} of {program.steps}: the loss is {program.losses[step].item():.4g}"
-    rule = program.groups[0].rule
-    mend = f"--set rules.{rule.name}.lr={rule.lr / 2:.4g}"
-    return Diverged(f"diverged at {where} with {values}; lower a rate, as in {mend}")
 
 
 @dataclass(frozen=True)

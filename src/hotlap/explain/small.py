@@ -16,8 +16,9 @@ from torch import Tensor
 
 from hotlap.data import Dataset, Split, data_spec
 from hotlap.engine.clock import Clock
+from hotlap.engine.diverged import Diverged
 from hotlap.engine.evaluate import score
-from hotlap.engine.loop import Diverged, train
+from hotlap.engine.loop import train
 from hotlap.engine.lower import lower
 from hotlap.engine.program import Program
 from hotlap.engine.views import all_logits

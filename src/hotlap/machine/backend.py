@@ -22,6 +22,7 @@ class Backend:
         compile: whether the step goes through torch.compile.
         why: what was measured or asked for, in words for the user.
         kernels: which of hotlap's own kernels are used.
+        lacks: why there are none, where the user can mend that; else nothing.
     """
 
     device: torch.device
@@ -30,6 +31,7 @@ class Backend:
     compile: bool
     why: str
     kernels: Kernels = "none"
+    lacks: str = ""
 
     @property
     def arithmetic(self) -> str:

@@ -6,6 +6,7 @@ import torch
 
 from hotlap.errors import UserError
 from hotlap.machine.allocator import tune_allocator
+from hotlap.machine.processor import check_threads
 
 
 def pick_device(name: str) -> torch.device:
@@ -35,9 +36,10 @@ def prepare(name: str, threads: int | None = None) -> torch.device:
     PyTorch's choice), and on a CPU an allocator that keeps what is freed.
 
     Raises:
-        UserError: as `pick_device`.
+        UserError: as `pick_device`, or for more threads than there are processors.
     """
     device = pick_device(name)
+    check_threads(threads, "threads =")
     if threads:
         torch.set_num_threads(threads)
     if device.type == "cpu":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
+
+from hotlap.errors import UserError
 
 WANTED = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16")
 
@@ -27,3 +30,18 @@ def cpu_features() -> list[str]:
     except (OSError, StopIteration):
         return []
     return [w for w in WANTED if w in flags]
+
+
+def processors() -> int:
+    """How many this process may use: a container or `taskset` may leave it fewer than there are."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def check_threads(threads: int | None, name: str = "--threads") -> None:
+    """Refuse a number of threads that is none, or that this machine cannot run at a time."""
+    if threads is not None and not 1 <= threads <= processors():
+        few = "1" if processors() == 1 else f"1 to {processors()}"
+        raise UserError(f"{name} {threads}: there are {processors()} processors to run on; give {few}")

@@ -38,4 +38,7 @@ def resolve(numerics: Numerics, device: torch.device, cache_dir: Path | None = N
     precisions = ("bf16",) if device.type == "cpu" else ("bf16", "fp16", "fp32")
     possible = chosen[0] in precisions and chosen[1:] == ["channels_last", "off"]
     kernels = choice.choose(numerics.kernels, possible, cache_dir, device)
-    return Backend(device, chosen[0], chosen[1], chosen[2] == "on", why, kernels)
+    allowed = zip(asked, (precisions, ("channels_last",), ("off",)), strict=True)
+    free = numerics.kernels == "auto" and all(a == "auto" or a in own for a, own in allowed)
+    lacks = choice.mendable(device) if free else ""
+    return Backend(device, chosen[0], chosen[1], chosen[2] == "on", why, kernels, lacks)

@@ -18,8 +18,9 @@ from typing import Any
 
 from hotlap import data as datasets
 from hotlap.engine.clock import Clock
-from hotlap.engine.evaluate import evaluate
-from hotlap.engine.loop import Diverged, diverged, train
+from hotlap.engine.diverged import Diverged, diverged
+from hotlap.engine.evaluate import evaluate, guessing_up_to
+from hotlap.engine.loop import train
 from hotlap.engine.lower import lower
 from hotlap.engine.program import Program
 from hotlap.errors import UserError
@@ -129,7 +130,7 @@ class Bench:
             all runs, in the order in which they were done.
 
         Raises:
-            UserError: a peer fails or says nothing, a recipe diverges.
+            UserError: a peer fails or says nothing.
             KeyboardInterrupt: on SIGINT and SIGTERM; the run under way is lost and no other.
         """
         done = {(r.contender, r.round) for r in self.runs()}
@@ -162,11 +163,13 @@ class Bench:
                 final = evaluate(program)
             if not math.isfinite(final.loss):  # the last step's update is seen here first
                 raise diverged(program, program.steps - 1)
-        except Diverged as error:
-            raise Diverged(f"{name}, seed {seed}: {error}") from None
+            accuracy, why = final.accuracy, ""
+        except Diverged as error:  # a run like the others, and what came of it is that
+            accuracy, why = None, str(error)
         found = clock.summary()
         found["load"] += first * self.read_s
-        return Timed(name, i, 0, seed, final.accuracy, found["train"], found["eval"], OWN, seconds=found)
+        evaluated = None if why else found["eval"]
+        return Timed(name, i, 0, seed, accuracy, found["train"], evaluated, OWN, None, found, why)
 
     def _lower(self, recipe: Recipe, clock: Clock) -> Program:
         program = lower(recipe.plan(), self.dataset, self.backends[recipe.name])
@@ -227,7 +230,9 @@ class Bench:
             flops, peak = cost(plan, self.dataset.spec).training, self.peaks.get(backend.arithmetic)
             standings.append(standing(of[c.name], self.target(c), backend.in_words, flops, peak))
         first, *others = self.contenders
-        return Summary(tuple(standings), tuple(against(of[first.name], of[o.name]) for o in others))
+        ratios = [against(of[first.name], of[o.name]) for o in others]
+        guessing = guessing_up_to(self.dataset.test.labels)
+        return Summary(tuple(standings), tuple(a for a in ratios if a is not None), guessing)
 
 
 def check_contenders(contenders: Sequence[Contender], data: str | None) -> str:

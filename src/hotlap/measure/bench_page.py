@@ -13,7 +13,7 @@ from hotlap.measure.bench import Bench
 from hotlap.measure.standings import OWN, WALL, Against, Standing, Summary, Timed
 from hotlap.measure.stats import CONFIDENCE, Median, Ratio
 from hotlap.plan.recipe import Recipe
-from hotlap.report.page import Code, Heading, Picture, Table, render_page
+from hotlap.report.page import Code, Heading, Picture, Table, digits, render_page
 from hotlap.report.plots import AMBER, BLUE, GREEN, GREY, RED, has_plots, new_figure, save_figure, svg_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COLOURS = (BLUE, AMBER, GREEN, RED, GREY, "#83c", "#0aa", "#862")
 HEAD = (
-    *("contender", "runs", "accuracy", "sd", "at target", "train s", "eval s", "train + eval s"),
+    *("contender", "runs", "diverged", "accuracy", "sd", "at target", "train s", "eval s", "train + eval s"),
     *("FLOPs", "FLOP/s", "of peak"),
 )
 
@@ -37,13 +37,14 @@ def cells(s: Standing) -> tuple[str, ...]:
     wall = " (wall)" if WALL in s.clock else ""
     return (
         s.name,
-        f"{s.accuracy.n}",
-        f"{s.accuracy.mean:.2f}",
-        "" if s.accuracy.sd is None else f"{s.accuracy.sd:.2f}",
+        f"{s.runs}",
+        f"{s.diverged}" if s.diverged else "",
+        f"{s.accuracy.mean:.2f}" if s.accuracy else "",
+        f"{s.accuracy.sd:.2f}" if s.accuracy and s.accuracy.sd is not None else "",
         f"{s.at_target.k} of {s.at_target.n}" if s.at_target else "",
-        seconds(s.train.median) + wall,
-        seconds(s.eval.median) if s.eval else "",
-        seconds(s.counted.median),
+        digits(s.train.median) + wall if s.train else "",
+        digits(s.eval.median) if s.eval else "",
+        digits(s.counted.median) if s.counted else "",
         units(s.flops) if s.flops else "",
         units(s.flop_per_s) if s.flop_per_s else "",
         f"{100 * s.peak_share:.0f}%" if s.peak_share else "",
@@ -52,15 +53,18 @@ def cells(s: Standing) -> tuple[str, ...]:
 
 def claim(s: Standing) -> str:
     """A contender's runs in one sentence; a probability is of the mean accuracy behind them."""
+    if s.accuracy is None or s.train is None or s.counted is None:
+        return f"{s.name}: {'diverged' if s.runs == 1 else f'all {s.runs} runs diverged'}"
     n = s.accuracy.n
     spread = "" if s.accuracy.sd is None else f", sd {s.accuracy.sd:.2f}"
     p = "" if s.p_below is None else f", p={s.p_below:.2g} that it is below {s.target:g}"
-    reached = "" if s.at_target is None else f", {s.at_target.k} of {n} at target"
+    reached = "" if s.at_target is None else f", {s.at_target.k} of {s.runs} at target"
     parts = [f"train {span(s.train)}"] + ([f"eval {span(s.eval)}"] if s.eval else [])
     median = "median " if n > 1 else ""
+    lost = f"; {s.diverged} of {s.runs} runs diverged" if s.diverged else ""
     return (
         f"{s.name}: {'mean ' if n > 1 else ''}{s.accuracy.mean:.2f}% (n={n}{spread}{p}),"
-        f" {median}{span(s.counted)} ({', '.join(parts)}){reached}"
+        f" {median}{span(s.counted)} ({', '.join(parts)}){reached}{lost}"
     )
 
 
@@ -76,7 +80,8 @@ def comparison(a: Against) -> str:
 def remarks(summary: Summary, runs: Sequence[Timed]) -> list[str]:
     """What has to be known to read the table and the sentences."""
     made = []
-    covered = [m.coverage for s in summary.standings for m in (s.train, s.counted) if m.coverage is not None]
+    medians = [m for s in summary.standings for m in (s.train, s.counted) if m is not None]
+    covered = [m.coverage for m in medians if m.coverage is not None]
     if covered:
         few = f" ({100 * min(covered):.3g}% with so few runs)" if min(covered) < CONFIDENCE else ""
         made.append(
@@ -89,6 +94,13 @@ def remarks(summary: Summary, runs: Sequence[Timed]) -> list[str]:
             "Ratios are geometric means over blocks of two rounds in turn (ABBA), in which a drift cancels"
             + ("; a single round does not show a drift." if rounds == 1 else ".")
         )
+    made += [f"{r.contender}, seed {r.seed}: {r.diverged}" for r in runs if r.diverged]
+    for s in summary.standings:
+        learnt_nothing = sum(
+            r.contender == s.name and r.accuracy is not None and r.accuracy <= summary.guessing for r in runs
+        )
+        if learnt_nothing:
+            made.append(f"{s.name}: {learnt_nothing} of {s.runs} runs are no better than guessing one class.")
     for s in summary.standings:
         if WALL in s.clock:
             made.append(f"{s.name} reports no seconds: its process's wall seconds count, start included.")
@@ -146,10 +158,10 @@ def run_cells(r: Timed) -> tuple[str, ...]:
         r.contender,
         f"{r.round}",
         f"{r.seed}",
-        f"{r.accuracy:.2f}",
-        seconds(r.train_s),
-        "" if r.eval_s is None else seconds(r.eval_s),
-        "" if r.wall_s is None else seconds(r.wall_s),
+        "diverged" if r.accuracy is None else f"{r.accuracy:.2f}",
+        digits(r.train_s),
+        "" if r.eval_s is None else digits(r.eval_s),
+        "" if r.wall_s is None else digits(r.wall_s),
     )
 
 
@@ -166,7 +178,7 @@ def draw(summary: Summary, runs: Sequence[Timed]) -> Figure:
     else:
         figure, dots = new_figure(7.0, 4.2)
     for s, colour in zip(summary.standings, colours(summary), strict=True):
-        own = [r for r in runs if r.contender == s.name]
+        own = [r for r in runs if r.contender == s.name and r.accuracy is not None]
         xs, ys = [r.counted_s for r in own], [r.accuracy for r in own]
         dots.plot(xs, ys, "o", color=colour, alpha=0.75, label=s.name)
     for target in sorted({s.target for s in summary.standings if s.target is not None}):
@@ -183,7 +195,7 @@ def draw_ratios(ax: Any, summary: Summary) -> None:
         ax.plot([low, high], [y, y], color=colour, lw=2)
         ax.plot([a.counted.ratio], [y], "o", color=colour)
         ax.annotate(
-            f"{a.counted.ratio:.3g}",
+            digits(a.counted.ratio),
             (a.counted.ratio, y),
             xytext=(0, 7),
             textcoords="offset points",
@@ -205,26 +217,21 @@ def colours(summary: Summary) -> list[str]:
 def span(m: Median) -> str:
     """`412 s [380, 440]`"""
     if m.interval is None:
-        return f"{seconds(m.median)} s"
+        return f"{digits(m.median)} s"
     low, high = m.interval
-    return f"{seconds(m.median)} s [{seconds(low)}, {seconds(high)}]"
+    return f"{digits(m.median)} s [{digits(low)}, {digits(high)}]"
 
 
 def ratio(r: Ratio) -> str:
-    """`0.851 [0.83, 0.872]`"""
+    """`0.851 [0.830, 0.872]`"""
     if r.interval is None:
-        return f"{r.ratio:.3g}"
-    return f"{r.ratio:.3g} [{r.interval[0]:.3g}, {r.interval[1]:.3g}]"
-
-
-def seconds(s: float) -> str:
-    """Three digits, or all before the point."""
-    return f"{s:,.0f}" if s >= 100 else f"{s:.3g}"
+        return digits(r.ratio)
+    return f"{digits(r.ratio)} [{digits(r.interval[0])}, {digits(r.interval[1])}]"
 
 
 def units(x: float) -> str:
     """`283 T`: three digits and a unit's letter."""
     for letter, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6)):
         if x >= 0.9995 * size:
-            return f"{x / size:.3g} {letter}"
-    return f"{x:.3g} "
+            return f"{digits(x / size)} {letter}"
+    return f"{digits(x)} "

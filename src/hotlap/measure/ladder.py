@@ -16,6 +16,7 @@ from typing import Any
 
 from hotlap import data as datasets
 from hotlap.data.dataset import Dataset
+from hotlap.engine.diverged import Diverged
 from hotlap.engine.lower import lower
 from hotlap.errors import UserError
 from hotlap.files import read_error, slug, write_atomic
@@ -30,6 +31,8 @@ from hotlap.runs.execute import execute
 from hotlap.runs.folder import reopen
 from hotlap.runs.reporter import Reporter
 from hotlap.runs.run import Run
+
+DIVERGED = "diverged.txt"  # in a run's folder: what there is to say of it
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Rung:
         arithmetic: precision and layout it was measured in.
         projection: None if every rung is trained in full.
         runs: those trained in full.
+        diverged: of those that were to be trained, how many ended in a loss that is no number.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Rung:
     arithmetic: str = ""
     projection: Projection | None = None
     runs: tuple[Trained, ...] = ()
+    diverged: int = 0
 
     @property
     def published(self) -> Published | None:
@@ -207,7 +212,8 @@ class Ladder:
                 runs.append(Trained(s["seed"], s["accuracy"], s["seconds"]["train"], s["seconds"]["eval"]))
                 precision = f"{s['precision']}, {s['memory_format'].replace('_', '-')}"
                 rung = replace(rung, arithmetic=rung.arithmetic or precision)
-        return replace(rung, runs=tuple(sorted(runs, key=lambda r: r.seed)))
+        diverged = len(list(self.folder.glob(f"runs/{slug(recipe.name)}-s*/{DIVERGED}")))
+        return replace(rung, runs=tuple(sorted(runs, key=lambda r: r.seed)), diverged=diverged)
 
     def rungs(self) -> list[Rung]:
         """What is known of all rungs so far."""
@@ -245,13 +251,14 @@ class Ladder:
         return self.rung(recipe)
 
     def train(self, recipe: Recipe, seed: int, reporter: Reporter) -> None:
-        """Train a rung in full, or go on with its run, unless that is done.
+        """Train a rung in full, or go on with its run, unless that is done. A run that diverges is said, and
+        counts as done.
 
         Raises:
             Interrupted: after SIGINT or SIGTERM, with the run's state saved.
         """
         folder = self.folder / "runs" / f"{slug(recipe.name)}-s{seed}"
-        if (folder / "summary.json").exists():
+        if (folder / "summary.json").exists() or (folder / DIVERGED).exists():
             return
         resume = (folder / STATE).is_file()
         if resume:
@@ -261,7 +268,11 @@ class Ladder:
                 shutil.rmtree(folder)
             source = self.source(recipe)
             run = Run(recipe, source, seed, folder, self.device, self.data_dir, self.threads)
-        execute(run, reporter, resume=resume)
+        try:
+            execute(run, reporter, resume=resume)
+        except Diverged as error:
+            reporter.note(f"{recipe.name}, seed {seed}: {error}")
+            write_atomic(folder / DIVERGED, f"{error}\n".encode())
 
     def _path(self, recipe: Recipe) -> Path:
         return self.folder / "rungs" / f"{slug(recipe.name)}.json"

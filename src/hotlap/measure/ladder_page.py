@@ -26,7 +26,6 @@ def cells(row: Row) -> tuple[str, ...]:
     found = rung.projection
     about = "~" if found else ""
     share = "" if row.bought_share is None else f"{round(100 * row.bought_share)}%"
-    runs = f" ({len(rung.runs)})" if len(rung.runs) > 1 else ""
     return (
         rung.name,
         f"{rung.epochs:g}",
@@ -36,11 +35,19 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{about}{rung.seconds:,.0f}" if rung.seconds is not None else "",
         "" if row.bought_s is None else f"{row.bought_s:,.0f}",
         share,
-        "" if rung.accuracy is None else f"{rung.accuracy:.2f}{runs}",
+        reached(rung),
         f"{published.seconds:g}" if published else "",
         "" if row.published_bought_s is None else f"{row.published_bought_s:g}",
         f"{published.accuracy:g}" if published else "",
     )
+
+
+def reached(rung: Rung) -> str:
+    """The accuracy of the runs, how many they are if more than one, and how many diverged."""
+    notes = [f"{len(rung.runs)}"] * (len(rung.runs) > 1) + [f"{rung.diverged} diverged"] * (rung.diverged > 0)
+    if rung.accuracy is None:
+        return "diverged" if rung.diverged else ""
+    return f"{rung.accuracy:.2f}" + (f" ({', '.join(notes)})" if notes else "")
 
 
 def table(rows: list[Row]) -> list[tuple[str, ...]]:

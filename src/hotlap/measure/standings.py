@@ -19,24 +19,26 @@ class Timed:
         contender: its name.
         round, part: which round it belongs to, and which run of the round's launch it is, both from 0.
         seed: it was given.
-        accuracy: on the test set, in percent, with the contender's own views.
+        accuracy: on the test set, in percent, with the contender's own views; None where it diverged.
         train_s, eval_s: counted seconds; None for an evaluation that is not reported apart.
         clock: whose seconds they are: `hotlap`, `reported` by a peer, or `wall` where a peer reports none.
         wall_s: of a peer's process, from its start to its end.
         seconds: of a recipe, all of its clock's intervals; the first run of a process holds what was spent
             once, `cold`, `load` and `compile`.
+        diverged: where and how, of a run whose loss became no number; its seconds are those until then.
     """
 
     contender: str
     round: int
     part: int
     seed: int
-    accuracy: float
+    accuracy: float | None
     train_s: float
     eval_s: float | None
     clock: str
     wall_s: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    diverged: str = ""
 
     @property
     def counted_s(self) -> float:
@@ -52,9 +54,11 @@ class Standing:
         name: the contender's.
         clock: whose seconds they are; see `Timed`.
         target: in percent; None on data that the recipes have none for.
-        accuracy: in percent.
+        runs: all of them.
+        diverged: those whose loss became no number; accuracy and seconds are of the others.
+        accuracy: in percent; None where all diverged, as are the seconds.
         p_below: one-sided p that the mean accuracy is below the target; None for one run.
-        at_target: runs that reached it.
+        at_target: of all runs, those that reached it.
         train, eval, counted: seconds; `eval` None where it is not reported apart.
         arithmetic: precision, layout and own kernels, of a recipe.
         flops: of one training run; None for a peer, of which it is not known.
@@ -65,12 +69,14 @@ class Standing:
     name: str
     clock: str
     target: float | None
-    accuracy: Mean
+    runs: int
+    diverged: int
+    accuracy: Mean | None
     p_below: float | None
     at_target: Share | None
-    train: Median
+    train: Median | None
     eval: Median | None
-    counted: Median
+    counted: Median | None
     arithmetic: str = ""
     flops: int | None = None
     flop_per_s: float | None = None
@@ -89,10 +95,15 @@ class Against:
 
 @dataclass(frozen=True)
 class Summary:
-    """A benchmark's statistics: every contender, in order, and the first against each other."""
+    """A benchmark's statistics: every contender, in order, and the first against each other.
+
+    Args:
+        guessing: test accuracy in percent up to which a net does no better than by guessing one class.
+    """
 
     standings: tuple[Standing, ...]
     against: tuple[Against, ...]
+    guessing: float = 0.0
 
 
 def standing(
@@ -103,20 +114,23 @@ def standing(
     peak: float | None = None,
 ) -> Standing:
     """What the runs of one contender come to."""
-    accuracies = [r.accuracy for r in runs]
-    train = median_of([r.train_s for r in runs])
-    evals = [r.eval_s for r in runs if r.eval_s is not None]
-    rate = flops / train.median if flops else None
+    done = [r for r in runs if r.accuracy is not None]
+    accuracies = [r.accuracy for r in runs if r.accuracy is not None]
+    train = median_of([r.train_s for r in done]) if done else None
+    evals = [r.eval_s for r in done if r.eval_s is not None]
+    rate = flops / train.median if flops and train else None
     return Standing(
         runs[0].contender,
         " and ".join(sorted({r.clock for r in runs})),
         target,
-        mean_of(accuracies),
-        None if target is None else p_below(accuracies, target),
+        len(runs),
+        len(runs) - len(done),
+        mean_of(accuracies) if done else None,
+        None if target is None or not done else p_below(accuracies, target),
         None if target is None else share_of(sum(a >= target for a in accuracies), len(runs)),
         train,
-        median_of(evals) if len(evals) == len(runs) else None,
-        median_of([r.counted_s for r in runs]),
+        median_of(evals) if done and len(evals) == len(done) else None,
+        median_of([r.counted_s for r in done]) if done else None,
         how,
         flops,
         rate,
@@ -124,19 +138,23 @@ def standing(
     )
 
 
-def against(first: Sequence[Timed], other: Sequence[Timed]) -> Against:
-    """The seconds of one contender over another's, by the rounds that both have run.
+def against(first: Sequence[Timed], other: Sequence[Timed]) -> Against | None:
+    """The seconds of one contender over another's, by the rounds that both have run to their end; None
+    where there are no such rounds.
 
     The runs of one launch count as one, by the mean of their logarithms.
     """
-    rounds = sorted({r.round for r in first} & {r.round for r in other})
+    mine, theirs = ([r for r in runs if r.accuracy is not None] for runs in (first, other))
+    rounds = sorted({r.round for r in mine} & {r.round for r in theirs})
+    if not rounds:
+        return None
 
     def seconds(runs: Sequence[Timed], of: Callable[[Timed], float]) -> list[float]:
         each = ([math.log(of(r)) for r in runs if r.round == i] for i in rounds)
         return [math.exp(math.fsum(logs) / len(logs)) for logs in each]
 
     def ratio(of: Callable[[Timed], float]) -> Ratio:
-        return ratio_of(seconds(first, of), seconds(other, of))
+        return ratio_of(seconds(mine, of), seconds(theirs, of))
 
     names = first[0].contender, other[0].contender
     return Against(*names, ratio(lambda r: r.counted_s), ratio(lambda r: r.train_s))

@@ -54,6 +54,11 @@ class Picture:
 Block = str | Heading | Code | Table | Picture
 
 
+def digits(x: float) -> str:
+    """Three digits, or all before the point: `0.400`, `9.50`, `1,234`."""
+    return f"{x:,.0f}" if abs(x) >= 99.95 else f"{x:#.3g}"
+
+
 def render_page(title: str, *blocks: Block) -> str:
     """The page; a plain string is a paragraph. Everything but the SVG is escaped."""
     body = "\n".join(_block(b) for b in blocks)

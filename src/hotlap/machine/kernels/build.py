@@ -24,6 +24,7 @@ SOURCES = tuple(Path(__file__).with_name(name) for name in ("cpu.cpp", "winograd
 HEADERS = tuple(Path(__file__).with_name(name) for name in ("lanes.h", "kept.h"))
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w")
 NEEDED = "avx512_bf16"
+NO_SUCH_PROCESSOR = f"this processor has no {NEEDED}"
 COMPILERS = ("g++", "c++")
 WAIT_S = 120.0
 
@@ -32,7 +33,7 @@ WAIT_S = 120.0
 def library() -> ctypes.CDLL | str:
     """The kernels, or in words why there are none."""
     if NEEDED not in cpu_features():
-        return f"this processor has no {NEEDED}"
+        return NO_SUCH_PROCESSOR
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         return "no C++ compiler; one called c++ or g++ builds them"

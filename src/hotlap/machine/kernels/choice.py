@@ -17,7 +17,7 @@ from torch import Tensor
 from hotlap.errors import UserError
 from hotlap.files import user_cache, write_atomic
 from hotlap.machine.capture import captured
-from hotlap.machine.kernels.build import key_of, library
+from hotlap.machine.kernels.build import NO_SUCH_PROCESSOR, key_of, library
 from hotlap.machine.kernels.cpu import Convolution, ConvolutionPool
 from hotlap.machine.kernels.functions import pool_norm_act
 from hotlap.machine.numerics import Kernels
@@ -40,6 +40,12 @@ def missing(device: torch.device) -> str | None:
         return missing_on_gpu(device)
     found = library()
     return found if isinstance(found, str) else None
+
+
+def mendable(device: torch.device) -> str:
+    """Why a device that could have them has none, in words; empty where it has, or never can."""
+    why = missing(device) or ""
+    return "" if why == NO_SUCH_PROCESSOR else why
 
 
 @functools.cache

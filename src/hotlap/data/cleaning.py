@@ -1,0 +1,63 @@
+"""What in the cache nobody needs any more."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hotlap.data.packed import origin_of
+from hotlap.errors import UserError
+from hotlap.files import locked, user_cache, why
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A file that `clean` removed, or would: how many bytes it held, and why nobody needs it."""
+
+    path: Path
+    size: int
+    reason: str
+
+
+def clean(cache_dir: Path | None = None, *, dry_run: bool = False) -> tuple[Removed, ...]:
+    """Remove packs whose source is gone or that do not read, and what killed processes left half written.
+
+    Packs that are in use are waited for; those of sources that are there stay.
+
+    Args:
+        cache_dir: instead of the user's cache.
+        dry_run: say what would go, and leave it.
+
+    Raises:
+        UserError: a file cannot be removed.
+    """
+    folder = user_cache(cache_dir) / "packed"
+    found = []
+    for path in sorted(folder.glob("*.pack.tmp")) + sorted(folder.glob("*.pack")):
+        pack = path.with_suffix("") if path.suffix == ".tmp" else path
+        with locked(pack):
+            reason = needless(path)
+            if reason is None:
+                continue
+            try:
+                found.append(Removed(path, path.stat().st_size, reason))
+                if not dry_run:
+                    path.unlink()
+            except FileNotFoundError:
+                continue  # another process was quicker
+            except OSError as err:
+                raise UserError(f"cannot remove {path}: {why(err)}; mend that, or remove it by hand") from err
+    return tuple(found)
+
+
+def needless(path: Path) -> str | None:
+    """Why a file among the packs can go; None if it may be needed."""
+    if path.suffix == ".tmp":
+        return "half written"
+    origin = origin_of(path)
+    if origin is None:
+        return "does not read"
+    if os.path.isabs(origin) and not os.path.exists(origin):
+        return f"its source {origin} is gone"
+    return None
