@@ -1,0 +1,42 @@
+"""What a run tells while it goes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from hotlap.engine.clock import Clock
+from hotlap.engine.program import Program
+from hotlap.runs.run import Run
+
+Row = dict[str, Any]
+
+
+class Reporter:
+    """What a run tells while it goes; this one says nothing. Called between segments only."""
+
+    def start(self, run: Run, program: Program) -> None:
+        """Everything is loaded and compiled; training starts now."""
+
+    def step(self, step: int, clock: Clock) -> None:
+        """A segment is done."""
+
+    def row(self, row: Row) -> None:
+        """An epoch is done and evaluated."""
+
+    def note(self, text: str) -> None:
+        """A line for the user that belongs to no epoch."""
+
+
+class PrintRows(Reporter):
+    """One plain line an epoch on stderr, and what else there is to say."""
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+    def row(self, row: Row) -> None:
+        test = "" if row["test_accuracy"] is None else f"  test {row['test_accuracy']:.2f}%"
+        print(
+            f"epoch {row['epoch']:>3}  loss {row['train_loss']:.3f}{test}  {row['train_s']:.1f} s",
+            file=sys.stderr,
+        )

@@ -1,0 +1,52 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hotlap.nets.layers import Network
+from hotlap.report.notebook import result_html
+from hotlap.runs.reporter import Row
+from hotlap.spec import DataSpec
+
+
+@dataclass
+class Result:
+    """What a run came to.
+
+    Attributes:
+        recipe, data, seed: what was run.
+        accuracy: test accuracy in percent, with the plan's weights and views.
+        target: the recipe's target, in percent.
+        history: one row an epoch.
+        clocks: seconds by interval; see `hotlap.engine.clock`.
+        folder: the run's folder.
+        model: the trained network, holding the evaluated weights, in evaluation mode.
+        spec: the data's description.
+    """
+
+    recipe: str
+    data: str
+    seed: int
+    accuracy: float
+    target: float
+    history: list[Row]
+    clocks: dict[str, float]
+    folder: Path
+    summary: dict[str, Any] = field(repr=False)
+    model: Network = field(repr=False)
+    spec: DataSpec = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        met = "met" if self.accuracy >= self.target else "missed"
+        facts = [
+            ("recipe", self.recipe),
+            ("data", f"{self.data}, seed {self.seed}"),
+            ("test accuracy", f"{self.accuracy:.2f}% (target {self.target:g}%: {met})"),
+            ("train", f"{self.clocks['train']:.1f} s"),
+            ("eval", f"{self.clocks['eval']:.1f} s"),
+            ("folder", str(self.folder)),
+        ]
+        return result_html(facts, self.history)
