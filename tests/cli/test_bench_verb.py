@@ -60,9 +60,10 @@ def test_a_recipe_against_a_peer_and_the_summary_is_what_the_runs_say(cli, tmp_p
     a, b = ([r["train_s"] for r in side] for side in sides)
     assert found["train"]["ratio"] == pytest.approx(ratio_of(a, b).ratio)
 
-    assert "6/6 other, seed 2: 94.00% in 2.2 + 0.5 s" in done.out
+    assert "6/6 other, seed 2: 94.00% in 2.20 + 0.500 s" in done.out
     assert (
-        "other: mean 93.90% (n=3, sd 0.10, p=0.89 that it is below 94), median 2.6 s [2.5, 2.7]" in done.out
+        "other: mean 93.90% (n=3, sd 0.10, p=0.89 that it is below 94), median 2.60 s [2.50, 2.70]"
+        in done.out
     )
     assert ", 1 of 3 at target" in done.out
     (line,) = [line for line in done.out.splitlines() if line.startswith("demo / other: ")]

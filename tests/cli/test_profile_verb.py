@@ -56,7 +56,7 @@ def test_json_is_one_object_that_the_file_holds_too(cli, tmp_path):
     [
         (("muon95",), "no recipe"),
         (("muon94", "--seconds", "0"), "--seconds 0: give a number of seconds above 0"),
-        (("muon94", "--threads", "0"), "--threads 0: give 1 or more"),
+        (("muon94", "--threads", "0"), "--threads 0: there are"),
         (("muon94", "--device", "cuda:99"), "--device cuda:99"),
         (("muon94", "--sed", "1"), "unrecognized arguments: --sed"),
     ],

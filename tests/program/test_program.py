@@ -9,8 +9,9 @@ import torch
 
 from helpers import BF16, FP32, FP64, noise_dataset, program
 from hotlap.engine.clock import Clock
+from hotlap.engine.diverged import Diverged
 from hotlap.engine.evaluate import evaluate
-from hotlap.engine.loop import Diverged, train
+from hotlap.engine.loop import train
 from hotlap.engine.lower import lower
 from hotlap.engine.program import Program
 from hotlap.engine.views import VIEWS, all_logits
