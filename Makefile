@@ -1,10 +1,12 @@
 # make demo   train the built-in recipe on the built-in data to its target, and draw its learning curve
-# make test   all tests; those that need CIFAR-10 or a GPU skip visibly without it
+# make test   all tests, a process a core, in a random order; those that need CIFAR-10 or a GPU skip without it
 # make check  the one gate: format, lint, types, import direction, tests
 PYTHON ?= python3
 VENV   ?= .venv
 RUN    := $(VENV)/bin
 DEMO   := demo-run
+# a file's tests stay in one process, where what they share is made once
+TESTS  := $(RUN)/python -m pytest -n auto --dist loadfile
 
 .PHONY: help demo test check format clean
 .DEFAULT_GOAL := help
@@ -25,17 +27,18 @@ demo: $(VENV)/.made
 	$(RUN)/hotlap train demo --data patterns --target 94 --out $(DEMO)
 
 test: $(VENV)/.made
-	$(RUN)/python -m pytest -q
+	$(TESTS)
 
 check: $(VENV)/.made
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
-	$(RUN)/python -m pytest -q
+	$(RUN)/lint-imports
+	$(TESTS)
 
 format: $(VENV)/.made
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache

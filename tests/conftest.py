@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,16 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+import interpreted
+from interpreted import pytest_runtest_protocol  # noqa: F401, a hook
+
 settings.register_profile("fixed", derandomize=True, deadline=None)  # the same examples every time
 settings.load_profile("fixed")
+
+# `make test` has a process for each core (pytest-xdist), so each gets one thread: more would only wait for
+# each other. Read when torch is imported; a test that is about threads sets them itself.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["COLUMNS"] = "100"  # what is written to a terminal is wrapped here, whoever runs the tests
 
 # What makes a training run as small as it gets: a subprocess then spends its time importing torch. The
 # arithmetic is given, so that nothing depends on which one a machine measures as fastest.
@@ -38,13 +48,17 @@ class Done:
     err: str
 
 
-@pytest.fixture(scope="session", autouse=True)
-def session_cache(tmp_path_factory):
-    """One cache for the session: packs are made once, and the machine is measured at most once."""
-    cache = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOTLAP_CACHE", str(cache))
-        yield cache
+def pytest_configure(config: pytest.Config) -> None:
+    """One cache for the session, before any test module is imported, and all processes of pytest-xdist.
+
+    So packs are made once, kernels are compiled once, and the machine is measured at most once.
+    """
+    if not hasattr(config, "workerinput"):
+        cache = tempfile.mkdtemp(prefix="hotlap-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(cache, ignore_errors=True))
+        os.environ["HOTLAP_CACHE"] = cache
+    if path := os.environ.get(interpreted.KEPT_IN):
+        config.pluginmanager.register(interpreted.Keeper(config, Path(path)))
 
 
 def run_main(words: tuple[Any, ...]) -> int:
@@ -103,7 +117,7 @@ def spawn() -> Callable[..., subprocess.Popen[str]]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, session_cache) -> Path:
+def trained(tmp_path_factory) -> Path:
     """The folder of a tiny finished run. Not to be changed."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     assert run_main(("train", *TINY, "--out", folder)) == 0
@@ -111,7 +125,7 @@ def trained(tmp_path_factory, session_cache) -> Path:
 
 
 @pytest.fixture(scope="session")
-def interrupted(tmp_path_factory, session_cache) -> Path:
+def interrupted(tmp_path_factory) -> Path:
     """The folder of a tiny run that was stopped after its first step. Not to be changed; copy it."""
     from contextlib import nullcontext
 
@@ -127,6 +141,11 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
     return {
         str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))
     }
+
+
+def but_guessing(errors: str) -> str:
+    """What a run says on stderr, beside that so short a one is no better than guessing."""
+    return "".join(x for x in errors.splitlines(keepends=True) if "% is no better than guessing" not in x)
 
 
 def one_line(text: str) -> str:

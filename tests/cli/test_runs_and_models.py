@@ -208,7 +208,7 @@ def test_a_damaged_model_is_refused_in_one_line(cli, broken, tmp_path, damage):
 
 
 @pytest.fixture(scope="module")
-def test_images(tmp_path_factory, session_cache) -> tuple[Path, list[str]]:
+def test_images(tmp_path_factory) -> tuple[Path, list[str]]:
     """The test images as PNG files, in order, and their classes."""
     folder = tmp_path_factory.mktemp("images")
     dataset = data.load("patterns:200,50")

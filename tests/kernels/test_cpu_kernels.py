@@ -11,6 +11,7 @@ from torch import nn
 
 from helpers import noise_dataset, program
 from hotlap.errors import UserError
+from hotlap.files import locked, user_cache
 from hotlap.machine.backend import Backend
 from hotlap.machine.kernels import build, choice, cpu
 from hotlap.machine.kernels.build import library
@@ -27,7 +28,8 @@ from hotlap.nets import Norm
 from hotlap.nets.layers import BatchNorm, Chain, Conv2d
 from hotlap.recipes import BUILTIN
 
-MISSING = library()
+with locked(user_cache() / "kernels"):  # one process of pytest-xdist compiles them, the others wait for it
+    MISSING = library()
 needs_kernels = pytest.mark.skipif(isinstance(MISSING, str), reason=f"no CPU kernels: {MISSING}")
 ACTS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "celu": lambda z: F.celu(z, 0.3)}
 BF16 = 2.0**-8  # half the distance of two bfloat16 near 1, twice

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from interpreted import in_place
+
 GPU = torch.cuda.is_available()
-with pytest.MonkeyPatch.context() as patch:
-    if not GPU:  # read when the kernels are defined, which no other test does, and when they run
-        patch.setenv("TRITON_INTERPRET", "1")
+pytestmark = pytest.mark.interpreted
+if in_place():
     gpu = pytest.importorskip("hotlap.machine.kernels.gpu", reason="no Triton here")
-
-
-@pytest.fixture(autouse=True)
-def interpreted(monkeypatch):
-    if not GPU:
-        monkeypatch.setenv("TRITON_INTERPRET", "1")
-
+elif find_spec("triton") is None:
+    pytest.skip("no Triton here", allow_module_level=True)
 
 DEVICE = torch.device("cuda" if GPU else "cpu")
 ACTS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "celu": lambda z: F.celu(z, 0.3)}

@@ -107,15 +107,18 @@ def test_everything_public_is_there():
 
 def test_clock_counts_each_interval_once():
     clock = Clock(torch.device("cpu"), process_age())
+    began = time.perf_counter()
     with clock.measure("load"):
         time.sleep(0.02)
     with clock.measure("train"):
         time.sleep(0.03)
     with clock.measure("train"):
         pass
+    took_s = time.perf_counter() - began
     seconds = clock.summary()
-    assert 0.02 <= seconds["load"] < 0.2
-    assert 0.03 <= seconds["train"] < 0.2
+    assert seconds["load"] >= 0.02
+    assert seconds["train"] >= 0.03
+    assert seconds["load"] + seconds["train"] <= took_s
     assert seconds["eval"] == 0
     assert seconds["cold"] > 0.3  # this process has imported torch
     assert Clock(torch.device("cpu")).summary()["cold"] == 0  # no first step yet
