@@ -15,7 +15,8 @@ from tiny_cifar import left_in, same
 
 from hotlap.data import packed
 from hotlap.data.dataset import Dataset, Split
-from hotlap.data.packed import BadPack, data_spec, open_pack, write_pack
+from hotlap.data.moments import data_spec
+from hotlap.data.packed import BadPack, open_pack, write_pack
 from hotlap.files import locked
 
 SHAPES = st.tuples(st.integers(1, 30), st.integers(1, 7), st.integers(1, 7), st.integers(1, 4))

@@ -14,7 +14,7 @@ import pytest
 from tiny_cifar import left_in, random_splits, same, serving, tiny, with_archive, write_archive, write_folder
 
 from hotlap import data
-from hotlap.data import sources
+from hotlap.data import named
 from hotlap.errors import UserError
 
 _REAL = os.environ.get("HOTLAP_DATA")  # read before the fixture below hides it
@@ -162,7 +162,7 @@ def test_patterns_are_made_once_for_each_size_and_seed(tmp_path):
 def test_a_changed_generator_makes_the_patterns_again(monkeypatch):
     said = []
     data.load("patterns:3,2", notify=said.append)
-    monkeypatch.setattr(sources, "_generator_version", lambda: "another")
+    monkeypatch.setattr(named, "_generator_version", lambda: "another")
     data.load("patterns:3,2", notify=said.append)
     assert any("is stale: its source has changed; making it again" in line for line in said)
 

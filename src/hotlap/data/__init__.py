@@ -1,17 +1,20 @@
-"""Data sets by name, on the host: found or downloaded, verified, and packed for the next start.
+"""Data sets by name or of one's own, on the host: found, verified, decoded, and packed for the next start.
 
 Nothing here imports torch.
 """
 
+from hotlap.data.checking import CheckReport
 from hotlap.data.cleaning import clean
 from hotlap.data.dataset import Dataset, Split
+from hotlap.data.facts import Facts
 from hotlap.data.held_out import hold_out
-from hotlap.data.packed import data_spec
-from hotlap.data.sources import CheckReport, SourceInfo, available, check, get, load
+from hotlap.data.moments import data_spec
+from hotlap.data.sources import SourceInfo, available, check, get, load
 
 __all__ = [
     "CheckReport",
     "Dataset",
+    "Facts",
     "SourceInfo",
     "Split",
     "available",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hotlap.data.dataset import Dataset, Split
-from hotlap.data.packed import data_spec
+from hotlap.data.moments import data_spec
 from hotlap.errors import UserError
 
 

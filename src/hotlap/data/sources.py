@@ -1,32 +1,25 @@
-"""Named data sets: where each is looked for, and how it comes into the packed cache.
-
-A set is looked for under `data_dir` if that is given, and nowhere else: an explicit folder is never
-passed over, and nothing is downloaded in its place. Otherwise it is looked for under $HOTLAP_DATA,
-then in the user's cache, and only then downloaded, into the cache.
-"""
+"""Whatever `--data` takes: a set by name, a path of any kind, or in Python arrays and images."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import json
-import re
-import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from hotlap.data.cifar import SETS, CifarSet, Decoded, Found, Layout, decode, fingerprint, locate
-from hotlap.data.dataset import Dataset, Split
-from hotlap.data.packed import BadPack, data_spec, open_pack, write_pack
+from hotlap.data.building import Options, Told
+from hotlap.data.caching import through_cache
+from hotlap.data.checking import CheckReport, check_named, check_own
+from hotlap.data.cifar import SETS, CifarSet, Found, locate
+from hotlap.data.dataset import Dataset
+from hotlap.data.fit import HOWS
+from hotlap.data.named import PATTERNS, PATTERNS_DEFAULT, NamedSource, decoded, find, roots_of
+from hotlap.data.own import OwnSource, find_own, load_given, load_own
+from hotlap.data.packed import write_pack
+from hotlap.data.recognise import Columns
 from hotlap.errors import UserError, did_you_mean
-from hotlap.files import Notify, env_path, locked, read_error, silent, user_cache
-
-_PATTERNS = "patterns"
-_PATTERNS_FORM = "patterns, patterns:TRAIN,TEST or patterns:TRAIN,TEST,SEED"
-_PATTERNS_DEFAULT = (10_000, 2_000, 0)
+from hotlap.files import Notify, silent, user_cache
 
 
 @dataclass(frozen=True)
@@ -46,112 +39,115 @@ class SourceInfo:
     where: str
 
 
-@dataclass(frozen=True)
-class CheckReport:
-    """What `check` found.
-
-    Args:
-        source: what was checked.
-        origin: where it lies, or how it is made.
-        layout: the kind of release (`cifar-10-batches-bin`, ...), or "procedural".
-        train_count, test_count: numbers of images, all of them read.
-        train_per_class, test_per_class: numbers of images for each label.
-        class_names: names in label order.
-        mean, std: per channel, of the training images, on the 0-255 scale.
-        official: for an archive, whether its md5 is the official one; else None (a folder may
-            hold the images in another order, so it has no one checksum).
-        cache: the packed file that belongs to this source.
-        cache_state: `good`, `missing`, `stale: ...` or `corrupt: ...`; the next use mends the last three.
-        ok: the source is sound, and its cache is good or missing.
-    """
-
-    source: str
-    origin: str
-    layout: str
-    train_count: int
-    test_count: int
-    train_per_class: tuple[int, ...]
-    test_per_class: tuple[int, ...]
-    class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    official: bool | None
-    cache: Path
-    cache_state: str
-    ok: bool
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A source that is on this machine: how to make it, and the pack it goes into."""
-
-    name: str
-    origin: str
-    layout: str
-    pack: Path
-    fingerprint: str
-    decode: Callable[[], Decoded]
-    archive: Found | None = None
-
-
 def load(
-    source: str,
+    source: Any,
     *,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     download: bool = True,
     notify: Notify | None = None,
     sets: Mapping[str, CifarSet] = SETS,
+    size: int | tuple[int, int] | None = None,
+    fit: str = "crop",
+    strict: bool = False,
+    labels: str | None = None,
+    images: str | None = None,
+    progress: Told | None = None,
 ) -> Dataset:
-    """The named data set, memory-mapped read-only from its packed cache.
+    """The data set, memory-mapped read-only from its packed cache; in memory, if it was given so.
 
-    The first use decodes the source into the cache; a later one maps it after checking every byte.
-    A stale or damaged cache is made again, and `notify` told so.
+    The first use decodes the source into the cache; a later one maps it after checking it. A stale or damaged
+    cache is made again, and `notify` told so; images of a path that are as they were are not decoded again.
 
     Args:
-        source: `cifar10`, `cifar100`, `patterns`, `patterns:TRAIN,TEST` or `patterns:TRAIN,TEST,SEED`.
-        data_dir: the one folder to look in for CIFAR; nothing is downloaded when it is given.
-            The patterns are made, not read, and do not use it.
+        source: `cifar10`, `cifar100`, `patterns`, `patterns:TRAIN,TEST` or `patterns:TRAIN,TEST,SEED`; a
+            path, as a `Path` or as text: a folder a class, a table with its images, Parquet, `.npz`, `.npy`,
+            IDX, or an archive of these; arrays (images, labels) or ((x, y), (x, y)); or an iterable of
+            (image, label). Text with a `/` in it is a path; other text is a path only if it is no set's name.
+        data_dir: the one folder to look in for CIFAR; nothing is downloaded when it is given. For a table,
+            the folder that its paths start from. The patterns are made, not read, and do not use it.
         cache_dir: where packed sets and downloads are kept, instead of the user's cache.
         download: whether a set that is not on this machine may be downloaded.
-        notify: told in one line of whatever takes a while.
+        notify: told in one line of whatever takes a while, and of what the user should know of the data.
         sets: the CIFAR releases and their mirrors.
+        size: pixels, the side or (height, width), that images of one's own are brought to; None chooses it,
+            see `hotlap.data.sizing.choose_size`.
+        fit: how they are brought to it: `crop`, `pad` or `stretch`, see `hotlap.data.fit.fit`.
+        strict: an image that does not read is an error; otherwise it is left out.
+        labels, images: columns of a table, where they are not found by their names.
+        progress: told how far decoding is: images done, of how many, images decoded a second.
 
     Raises:
         UserError: there is no such source, it is not where it was said to be or cannot be had, it
-            is damaged, or the cache cannot be written.
+            is damaged or there is nothing to train on, or the cache cannot be written.
     """
     say = notify or silent
-    return _packed(_find(source, data_dir, cache_dir, download, say, sets), say)
+    options = check_options(size, fit, strict)
+    if not isinstance(source, str | os.PathLike):
+        return load_given(source, options, say, progress)
+    found = _find(source, data_dir, cache_dir, download, say, sets, options, Columns(images, labels))
+    if isinstance(found, OwnSource):
+        return load_own(found, say, progress)
+    return _named(found, say)
+
+
+def check_options(size: int | tuple[int, int] | None, fit: str, strict: bool) -> Options:
+    """How images of one's own are read.
+
+    Raises:
+        UserError: a size under 1 or over 4096, or no way to fit.
+    """
+    sides = (size, size) if isinstance(size, int) else tuple(size) if size is not None else None
+    if sides is not None and (
+        len(sides) != 2 or not all(isinstance(s, int) and 1 <= s <= 4096 for s in sides)
+    ):
+        raise UserError(f"--size {size}: give the pixels of a side, 1 to 4096, or height and width as 48x64")
+    if fit not in HOWS:
+        raise UserError(f"--fit {fit}: no such way{did_you_mean(fit, HOWS)}; there are {', '.join(HOWS)}")
+    return Options((sides[0], sides[1]) if sides else None, fit, strict)
 
 
 def get(
-    source: str,
+    source: str | os.PathLike[str],
     *,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     notify: Notify | None = None,
     sets: Mapping[str, CifarSet] = SETS,
+    size: int | tuple[int, int] | None = None,
+    fit: str = "crop",
+    strict: bool = False,
+    labels: str | None = None,
+    images: str | None = None,
+    progress: Told | None = None,
 ) -> Path:
     """Make `source` ready for use offline (find or download, verify, pack); returns the packed file.
 
     Arguments and errors are those of `load`.
     """
     say = notify or silent
-    found = _find(source, data_dir, cache_dir, True, say, sets)
-    _packed(found, say)
+    options = check_options(size, fit, strict)
+    found = _find(source, data_dir, cache_dir, True, say, sets, options, Columns(images, labels))
+    if isinstance(found, OwnSource):
+        load_own(found, say, progress)
+    else:
+        _named(found, say)
     return found.pack
 
 
 def check(
-    source: str,
+    source: str | os.PathLike[str],
     *,
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     notify: Notify | None = None,
     sets: Mapping[str, CifarSet] = SETS,
+    size: int | tuple[int, int] | None = None,
+    fit: str = "crop",
+    labels: str | None = None,
+    images: str | None = None,
 ) -> CheckReport:
-    """Read the whole source anew, and compare the cache with it; nothing is written or downloaded.
+    """Read the whole source anew, and compare the cache with it; nothing is kept or downloaded.
 
     Arguments are those of `load`.
 
@@ -159,35 +155,10 @@ def check(
         UserError: the source is missing or damaged. A bad cache is not an error: it is reported.
     """
     say = notify or silent
-    found = _find(source, data_dir, cache_dir, False, say, sets)
+    options = check_options(size, fit, False)
+    found = _find(source, data_dir, cache_dir, False, say, sets, options, Columns(images, labels))
     say(f"reading {found.origin}")
-    fresh = _decoded(found)
-    state = "good"
-    try:
-        cached = open_pack(found.pack, found.fingerprint)
-        if not _same(cached, fresh):
-            state = "stale: it differs from its source"
-    except FileNotFoundError:
-        state = "missing"
-    except BadPack as err:
-        state = str(err)
-    classes = len(fresh.spec.class_names)
-    return CheckReport(
-        source=source,
-        origin=found.origin,
-        layout=found.layout,
-        train_count=len(fresh.train),
-        test_count=len(fresh.test),
-        train_per_class=tuple(np.bincount(fresh.train.labels, minlength=classes).tolist()),
-        test_per_class=tuple(np.bincount(fresh.test.labels, minlength=classes).tolist()),
-        class_names=fresh.spec.class_names,
-        mean=fresh.spec.mean,
-        std=fresh.spec.std,
-        official=_official(found.archive) if found.archive else None,
-        cache=found.pack,
-        cache_state=state,
-        ok=state in ("good", "missing"),
-    )
+    return check_own(found, say) if isinstance(found, OwnSource) else check_named(found, str(source))
 
 
 def available(
@@ -196,7 +167,8 @@ def available(
     cache_dir: Path | None = None,
     sets: Mapping[str, CifarSet] = SETS,
 ) -> tuple[SourceInfo, ...]:
-    """Every source, and whether and where it is on this machine. Arguments are those of `load`."""
+    """Every set that has a name, and whether and where it is on this machine. Arguments are those of
+    `load`."""
     infos = []
     for cifar in sets.values():
         classes = len(cifar.class_names)
@@ -204,12 +176,13 @@ def available(
         counts = {"train": 0, "test": 0}
         for part in cifar.layouts[0].parts:
             counts[part.split] += part.count
+        found: Found | None = None
         try:
-            roots = _roots(data_dir, cache_dir)
+            roots = roots_of(data_dir, cache_dir)
             found = next((f for root in roots if (f := locate(cifar, root))), None)
             where = str(found.path) if found else f"not in {' or '.join(map(str, roots))}"
         except UserError as err:
-            found, where = None, str(err)
+            where = str(err)
         infos.append(
             SourceInfo(
                 cifar.name,
@@ -219,10 +192,10 @@ def available(
                 where,
             )
         )
-    train, test, seed = _PATTERNS_DEFAULT
+    train, test, seed = PATTERNS_DEFAULT
     infos.append(
         SourceInfo(
-            _PATTERNS,
+            PATTERNS,
             f"procedural images, {train:,} + {test:,}, seed {seed}; patterns:TRAIN,TEST[,SEED] for others",
             True,
             "made on this machine",
@@ -232,169 +205,42 @@ def available(
 
 
 def _find(
-    source: str,
+    source: str | os.PathLike[str],
     data_dir: Path | None,
     cache_dir: Path | None,
     download: bool,
     notify: Notify,
     sets: Mapping[str, CifarSet],
-) -> _Source:
-    name, colon, sizes = source.partition(":")
-    cache = user_cache(cache_dir)
-    if data_dir is not None:
-        _existing(data_dir, "the data folder")
-    if name == _PATTERNS:
-        return _patterns(source, sizes if colon else None, cache)
-    if name in sets and colon:
-        raise UserError(f"data source {source!r}: {name} takes nothing after it; write {name}")
-    if name not in sets:
-        choices = (*sets, _PATTERNS)
-        raise UserError(f"no data source {source!r} among {', '.join(choices)}{did_you_mean(name, choices)}")
-    cifar = sets[name]
-    roots = _roots(data_dir, cache_dir)
-    found = next((f for root in roots if (f := locate(cifar, root))), None)
-    if found is None:
-        found = _downloaded(cifar, roots, cache, data_dir, download, notify)
-    key = hashlib.sha256(str(found.path.resolve()).encode()).hexdigest()[:12]
-    return _Source(
-        name,
-        str(found.path),
-        found.layout.folder,
-        cache / "packed" / f"{name}-{key}.pack",
-        json.dumps(fingerprint(cifar, found)),
-        lambda: decode(cifar, found),
-        found if found.is_archive else None,
-    )
-
-
-def _roots(data_dir: Path | None, cache_dir: Path | None) -> list[Path]:
-    """The folders to look in, in order; those the user named must exist."""
-    if data_dir is not None:
-        return [_existing(data_dir, "the data folder")]
-    roots = [user_cache(cache_dir) / "downloads"]
-    if (data := env_path("HOTLAP_DATA")) is not None:
-        roots.insert(0, _existing(data, "HOTLAP_DATA"))
-    return roots
-
-
-def _existing(path: Path, what: str) -> Path:
-    path = path.expanduser().absolute()
-    if not path.is_dir():
-        state = "is not a folder" if path.exists() else "does not exist"
-        raise UserError(f"{what} {path} {state}; give the folder that holds the data set, or leave it out")
-    return path
-
-
-def _downloaded(
-    cifar: CifarSet,
-    roots: list[Path],
-    cache: Path,
-    data_dir: Path | None,
-    download: bool,
-    notify: Notify,
-) -> Found:
-    wanted = ", ".join([*(f"{n.folder}/" for n in cifar.layouts), *(n.archive for n in cifar.layouts)])
-    missing = f"{cifar.name} is not in {' or '.join(map(str, roots))}"
-    if data_dir is not None:
-        raise UserError(f"{missing}; put one of {wanted} there, or give no data folder to have it downloaded")
-    layout = next((n for n in cifar.layouts if n.mirrors), None)
-    if not download or layout is None:
-        raise UserError(
-            f"{missing}; put one of {wanted} there, or run `hotlap data get {cifar.name}` to download it"
-        )
-    from hotlap.data.download import fetch  # here, for it takes 25 ms and few starts need it
-
-    notify(missing)
-    target = fetch(
-        cache / "downloads" / layout.archive,
-        layout.mirrors,
-        size=layout.archive_bytes,
-        md5=layout.archive_md5,
-        mend=f"{missing}: put one of {wanted} there",
-        notify=notify,
-    )
-    return Found(layout, target, True)
-
-
-def _patterns(source: str, sizes: str | None, cache: Path) -> _Source:
-    train, test, seed = _PATTERNS_DEFAULT
-    if sizes is not None:
-        match = re.fullmatch(r"(\d{1,9}),(\d{1,9})(?:,(\d{1,18}))?", sizes, re.ASCII)
-        if match is None or int(match[1]) == 0 or int(match[2]) == 0:
-            raise UserError(f"data source {source!r}: write {_PATTERNS_FORM}, with counts from 1 up")
-        train, test, seed = int(match[1]), int(match[2]), int(match[3] or 0)
-
-    def make() -> Decoded:
-        from hotlap.data.patterns import PATTERN_CLASSES, make_patterns
-
+    options: Options,
+    columns: Columns,
+) -> NamedSource | OwnSource:
+    """The source that is meant. A name is a set's before it is a path's; with a `/` in it, it is a path."""
+    text = os.fspath(source)
+    known = isinstance(source, str) and text.partition(":")[0] in (*sets, PATTERNS)
+    path = Path(text)
+    own = not isinstance(source, str) or "/" in text or text.startswith("~")
+    if not own and not known and text:
         try:
-            images, labels, test_images, test_labels = make_patterns(train, test, seed)
-        except MemoryError as err:
-            raise UserError(f"data source {source!r} does not fit in memory; ask for fewer images") from err
-        return Decoded(Split(images, labels), Split(test_images, test_labels), PATTERN_CLASSES)
-
-    return _Source(
-        source,
-        f"procedural, seed {seed}",
-        "procedural",
-        cache / "packed" / f"patterns-{train}-{test}-{seed}.pack",
-        json.dumps([_PATTERNS, train, test, seed, _generator_version()]),
-        make,
-    )
-
-
-def _generator_version() -> str:
-    """Changes when the images could: with the generator's own text, or with numpy's random streams."""
-    spec = importlib.util.find_spec("hotlap.data.patterns")
-    text = Path(spec.origin).read_bytes() if spec is not None and spec.origin is not None else b""
-    return f"{zlib.crc32(text):08x}, numpy {np.__version__}"
+            own = path.exists()
+        except (OSError, ValueError):
+            own = False
+    if not own:
+        if options.size is not None and known:
+            raise UserError(f"--size goes with images of one's own; {text} has a size that it keeps")
+        return find(text, data_dir, cache_dir, download, notify, sets)
+    for cifar in sets.values():  # the official folder of a set that is known
+        if path.is_dir() and any((path / part.file).is_file() for part in cifar.layouts[0].parts):
+            return find(cifar.name, path, cache_dir, False, notify, sets)
+    if data_dir is not None:
+        if not data_dir.expanduser().is_dir():
+            raise UserError(f"the data folder {data_dir} does not exist; give the folder the images lie in")
+        columns = Columns(columns.images, columns.labels, data_dir.expanduser().absolute())
+    return find_own(text, path, columns, options, user_cache(cache_dir))
 
 
-def _packed(found: _Source, notify: Notify) -> Dataset:
-    """The pack of `found`, made (again) if need be."""
-    dataset = _opened(found, notify)
-    if dataset is None:
-        with locked(found.pack, notify):
-            dataset = _opened(found, silent)  # another process may have made it meanwhile
-            if dataset is None:
-                notify(f"packing {found.origin} into {found.pack}")
-                write_pack(found.pack, _decoded(found), found.fingerprint)
-                dataset = _opened(found, notify)
-        if dataset is None:
-            raise UserError(
-                f"{found.pack} does not read back as written; check that disk, or set HOTLAP_CACHE"
-            )
-    return replace(dataset, name=found.name)
+def _named(found: NamedSource, notify: Notify) -> Dataset:
+    def make() -> None:
+        write_pack(found.pack, decoded(found), found.fingerprint)
 
-
-def _opened(found: _Source, notify: Notify) -> Dataset | None:
-    try:
-        return open_pack(found.pack, found.fingerprint)
-    except FileNotFoundError:
-        return None
-    except BadPack as err:
-        notify(f"the packed cache {found.pack} is {err}; making it again")
-        return None
-
-
-def _decoded(found: _Source) -> Dataset:
-    got = found.decode()
-    spec = data_spec(got.train.images, got.class_names, test_count=len(got.test))
-    return Dataset(found.name, spec, got.train, got.test, found.origin)
-
-
-def _same(a: Dataset, b: Dataset) -> bool:
-    pairs = ((a.train, b.train), (a.test, b.test))
-    return a.spec == b.spec and all(
-        np.array_equal(x.images, y.images) and np.array_equal(x.labels, y.labels) for x, y in pairs
-    )
-
-
-def _official(found: Found) -> bool:
-    layout: Layout = found.layout
-    try:
-        with found.path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
-    except OSError as err:
-        raise read_error(err, found.path) from err
-    return digest.hexdigest() == layout.archive_md5
+    dataset = through_cache(found.pack, found.fingerprint, found.origin, make, notify)
+    return Dataset(found.name, dataset.spec, dataset.train, dataset.test, dataset.origin)

@@ -1,0 +1,183 @@
+"""Named data sets: where each is looked for, and how it is decoded.
+
+A set is looked for under `data_dir` if that is given, and nowhere else: an explicit folder is never
+passed over, and nothing is downloaded in its place. Otherwise it is looked for under $HOTLAP_DATA,
+then in the user's cache, and only then downloaded, into the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hotlap.data.cifar import CifarSet, Decoded, Found, Layout, decode, fingerprint, locate
+from hotlap.data.dataset import Dataset, Split
+from hotlap.data.moments import data_spec
+from hotlap.errors import UserError, did_you_mean
+from hotlap.files import Notify, env_path, read_error, user_cache
+
+PATTERNS = "patterns"
+_PATTERNS_FORM = "patterns, patterns:TRAIN,TEST or patterns:TRAIN,TEST,SEED"
+PATTERNS_DEFAULT = (10_000, 2_000, 0)
+
+
+@dataclass(frozen=True)
+class NamedSource:
+    """A source that is on this machine: how to make it, and the pack it goes into."""
+
+    name: str
+    origin: str
+    layout: str
+    pack: Path
+    fingerprint: str
+    decode: Callable[[], Decoded]
+    archive: Found | None = None
+
+
+def find(
+    source: str,
+    data_dir: Path | None,
+    cache_dir: Path | None,
+    download: bool,
+    notify: Notify,
+    sets: Mapping[str, CifarSet],
+) -> NamedSource:
+    name, colon, sizes = source.partition(":")
+    cache = user_cache(cache_dir)
+    if data_dir is not None:
+        _existing(data_dir, "the data folder")
+    if name == PATTERNS:
+        return _patterns(source, sizes if colon else None, cache)
+    if name in sets and colon:
+        raise UserError(f"data source {source!r}: {name} takes nothing after it; write {name}")
+    if name not in sets:
+        choices = (*sets, PATTERNS)
+        raise UserError(f"no data source {source!r} among {', '.join(choices)}{did_you_mean(name, choices)}")
+    cifar = sets[name]
+    roots = roots_of(data_dir, cache_dir)
+    found = next((f for root in roots if (f := locate(cifar, root))), None)
+    if found is None:
+        found = _downloaded(cifar, roots, cache, data_dir, download, notify)
+    key = hashlib.sha256(str(found.path.resolve()).encode()).hexdigest()[:12]
+    return NamedSource(
+        name,
+        str(found.path),
+        found.layout.folder,
+        cache / "packed" / f"{name}-{key}.pack",
+        json.dumps(fingerprint(cifar, found)),
+        lambda: decode(cifar, found),
+        found if found.is_archive else None,
+    )
+
+
+def roots_of(data_dir: Path | None, cache_dir: Path | None) -> list[Path]:
+    """The folders to look in, in order; those the user named must exist."""
+    if data_dir is not None:
+        return [_existing(data_dir, "the data folder")]
+    roots = [user_cache(cache_dir) / "downloads"]
+    if (data := env_path("HOTLAP_DATA")) is not None:
+        roots.insert(0, _existing(data, "HOTLAP_DATA"))
+    return roots
+
+
+def _existing(path: Path, what: str) -> Path:
+    path = path.expanduser().absolute()
+    if not path.is_dir():
+        state = "is not a folder" if path.exists() else "does not exist"
+        raise UserError(f"{what} {path} {state}; give the folder that holds the data set, or leave it out")
+    return path
+
+
+def _downloaded(
+    cifar: CifarSet,
+    roots: list[Path],
+    cache: Path,
+    data_dir: Path | None,
+    download: bool,
+    notify: Notify,
+) -> Found:
+    wanted = ", ".join([*(f"{n.folder}/" for n in cifar.layouts), *(n.archive for n in cifar.layouts)])
+    missing = f"{cifar.name} is not in {' or '.join(map(str, roots))}"
+    if data_dir is not None:
+        raise UserError(f"{missing}; put one of {wanted} there, or give no data folder to have it downloaded")
+    layout = next((n for n in cifar.layouts if n.mirrors), None)
+    if not download or layout is None:
+        raise UserError(
+            f"{missing}; put one of {wanted} there, or run `hotlap data get {cifar.name}` to download it"
+        )
+    from hotlap.data.download import fetch  # here, for it takes 25 ms and few starts need it
+
+    notify(missing)
+    target = fetch(
+        cache / "downloads" / layout.archive,
+        layout.mirrors,
+        size=layout.archive_bytes,
+        md5=layout.archive_md5,
+        mend=f"{missing}: put one of {wanted} there",
+        notify=notify,
+    )
+    return Found(layout, target, True)
+
+
+def _patterns(source: str, sizes: str | None, cache: Path) -> NamedSource:
+    train, test, seed = PATTERNS_DEFAULT
+    if sizes is not None:
+        match = re.fullmatch(r"(\d{1,9}),(\d{1,9})(?:,(\d{1,18}))?", sizes, re.ASCII)
+        if match is None or int(match[1]) == 0 or int(match[2]) == 0:
+            raise UserError(f"data source {source!r}: write {_PATTERNS_FORM}, with counts from 1 up")
+        train, test, seed = int(match[1]), int(match[2]), int(match[3] or 0)
+
+    def make() -> Decoded:
+        from hotlap.data.patterns import PATTERN_CLASSES, make_patterns
+
+        try:
+            images, labels, test_images, test_labels = make_patterns(train, test, seed)
+        except MemoryError as err:
+            raise UserError(f"data source {source!r} does not fit in memory; ask for fewer images") from err
+        return Decoded(Split(images, labels), Split(test_images, test_labels), PATTERN_CLASSES)
+
+    return NamedSource(
+        source,
+        f"procedural, seed {seed}",
+        "procedural",
+        cache / "packed" / f"patterns-{train}-{test}-{seed}.pack",
+        json.dumps([PATTERNS, train, test, seed, _generator_version()]),
+        make,
+    )
+
+
+def _generator_version() -> str:
+    """Changes when the images could: with the generator's own text, or with numpy's random streams."""
+    spec = importlib.util.find_spec("hotlap.data.patterns")
+    text = Path(spec.origin).read_bytes() if spec is not None and spec.origin is not None else b""
+    return f"{zlib.crc32(text):08x}, numpy {np.__version__}"
+
+
+def decoded(found: NamedSource) -> Dataset:
+    """The set, decoded into memory.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    got = found.decode()
+    spec = data_spec(got.train.images, got.class_names, test_count=len(got.test))
+    return Dataset(found.name, spec, got.train, got.test, found.origin)
+
+
+def is_official(found: Found) -> bool:
+    """Whether an archive's md5 is the official one."""
+    layout: Layout = found.layout
+    try:
+        with found.path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+    except OSError as err:
+        raise read_error(err, found.path) from err
+    return digest.hexdigest() == layout.archive_md5

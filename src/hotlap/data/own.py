@@ -1,0 +1,178 @@
+"""Data sets of the user's own: a path of any kind that is recognised, or what Python already holds."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import PIL
+
+from hotlap.data.building import Options, Told, build_in_memory, check_bad
+from hotlap.data.caching import through_cache
+from hotlap.data.dataset import Dataset
+from hotlap.data.given import given_listing
+from hotlap.data.listing import Listing
+from hotlap.data.packing import build_pack
+from hotlap.data.recognise import KINDS, Columns, Recognised, file_stamp, recognise
+from hotlap.data.unpacking import is_archive, unpacked
+from hotlap.errors import UserError
+from hotlap.files import Notify, read_error, silent, slug
+
+_RULES = 1  # of classes, splits and sizes; another number makes every pack stale
+
+
+@dataclass(frozen=True)
+class OwnSource:
+    """A path that was recognised, and the pack it goes into.
+
+    Args:
+        name: what the user asked for.
+        origin: where it lies, absolute.
+        pack: the packed file that belongs to it.
+        fingerprint: what the pack must have been made from.
+        options: how it is read.
+        listing: what it holds, while the context lasts; an archive is unpacked for it.
+    """
+
+    name: str
+    origin: str
+    pack: Path
+    fingerprint: str
+    options: Options
+    listing: Callable[[Notify], AbstractContextManager[Listing]]
+
+
+def find_own(name: str, path: Path, columns: Columns, options: Options, cache: Path) -> OwnSource:
+    """The set at `path`.
+
+    Raises:
+        UserError: there is nothing, or nothing that is known.
+    """
+    try:
+        path = path.expanduser()
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError) as err:
+        if isinstance(err, FileNotFoundError | ValueError):
+            raise UserError(f"{name}: there is no such file or folder; check the path") from None
+        raise (read_error(err, path) if isinstance(err, OSError) else UserError(f"{name}: {err}")) from err
+    if not (real.is_dir() or real.is_file()):
+        raise UserError(f"{name} is neither a file nor a folder; --data takes {KINDS}")
+    asked = [options.size, options.fit, columns.images, columns.labels, str(columns.root)]
+    key = hashlib.sha256(json.dumps([str(real), asked]).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    pack = cache / "packed" / f"{slug(real.name.encode('utf-8', 'replace').decode())[:40]}-{key}.pack"
+    found: Recognised | None = None
+    if is_archive(real):
+        stamp = file_stamp(real).stamp
+    else:
+        found = recognise(real, columns)
+        stamp = found.stamp
+    fingerprint = json.dumps([str(real), asked, stamp, _RULES, _version()])
+
+    def listing(notify: Notify) -> AbstractContextManager[Listing]:
+        if found is not None:
+            return nullcontext(found.listing())
+        return _unpacked(real, pack.with_name(pack.name + ".files"), columns, notify)
+
+    return OwnSource(name, str(real), pack, fingerprint, options, listing)
+
+
+class _unpacked(AbstractContextManager[Listing]):
+    """The listing of what is in an archive, unpacked for as long as the context lasts."""
+
+    def __init__(self, path: Path, folder: Path, columns: Columns, notify: Notify) -> None:
+        self.path, self.columns = path, columns
+        self.files = unpacked(path, folder, notify)
+
+    def __enter__(self) -> Listing:
+        folder = self.files.__enter__()
+        try:
+            columns = replace(self.columns, root=None)
+            listing = recognise(folder, columns, within=True).listing()
+        except UserError as err:
+            self.files.__exit__(None, None, None)
+            raise UserError(str(err).replace(str(folder), str(self.path))) from err
+        except BaseException:
+            self.files.__exit__(None, None, None)
+            raise
+        return replace(listing, layout=f"{listing.layout}, in an archive")
+
+    def __exit__(self, *error: Any) -> None:
+        self.files.__exit__(*error)
+
+
+def load_own(source: OwnSource, notify: Notify, progress: Told | None) -> Dataset:
+    """The set, memory-mapped from its pack, which is made first if need be.
+
+    Raises:
+        UserError: it cannot be read, there is nothing to train on, or `strict` and an image does not read.
+    """
+
+    def make() -> None:
+        with source.listing(notify) as listing:
+            build_pack(
+                source.pack,
+                listing,
+                source.name,
+                source.origin,
+                source.fingerprint,
+                _version(),
+                source.options,
+                notify,
+                progress,
+            )
+
+    dataset = through_cache(source.pack, source.fingerprint, source.origin, make, notify)
+    assert dataset.facts is not None
+    check_bad(source.options.strict, dataset.facts.bad, dataset.facts.bad_count)
+    for line in dataset.facts.lines():
+        notify(line)
+    return replace(dataset, name=source.name)
+
+
+def read_anew(source: OwnSource, notify: Notify) -> tuple[dict[str, Any], str]:
+    """Decode everything anew and keep nothing: what the pack's header would be, and the layout."""
+    with source.listing(notify) as listing:
+        made = build_pack(
+            source.pack,
+            listing,
+            source.name,
+            source.origin,
+            source.fingerprint,
+            _version(),
+            replace(source.options, strict=False),
+            silent,
+            keep=False,
+        )
+        return made, listing.layout
+
+
+def load_given(source: Any, options: Options, notify: Notify, progress: Told | None) -> Dataset:
+    """What Python holds as a data set in memory: see `given_listing`.
+
+    Raises:
+        UserError: it is none of these, or there is nothing to train on.
+    """
+    dataset = build_in_memory(given_listing(source), "images in memory", "memory", options, progress)
+    assert dataset.facts is not None
+    for line in dataset.facts.lines():
+        notify(line)
+    return dataset
+
+
+@functools.cache
+def _version() -> str:
+    """Changes when the pixels could: with the decoder's own text, or with Pillow."""
+    crc = 0
+    for name in ("decode", "fit"):
+        spec = importlib.util.find_spec(f"hotlap.data.{name}")
+        if spec is not None and spec.origin is not None:
+            crc = zlib.crc32(Path(spec.origin).read_bytes(), crc)
+    return f"{crc:08x}, Pillow {PIL.__version__}"

@@ -1,0 +1,192 @@
+"""What a path holds: class folders, a table, Parquet, arrays, IDX files, or an archive of any of these."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hotlap.data.folders import class_folders
+from hotlap.data.idx import idx_files, idx_listing
+from hotlap.data.listing import Listing, counted, listed, shown
+from hotlap.data.manifests import SUFFIXES as TABLES
+from hotlap.data.manifests import Table, agrees, manifest_listing, read_table
+from hotlap.data.numpy_files import npy_listing, npz_listing, role_of
+from hotlap.data.parquet import holds_images, parquet_listing
+from hotlap.data.unpacking import is_archive
+from hotlap.data.walking import File, Tree, walk
+from hotlap.errors import UserError
+from hotlap.files import read_error
+
+KINDS = (
+    "a folder with a folder a class, a table (CSV, Parquet) with its images, Parquet with images in it, .npz,"
+    " .npy, IDX files, or a .zip or .tar of these"
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table, where they are not to be guessed; and where its images lie, if not beside
+    it."""
+
+    images: str | None = None
+    labels: str | None = None
+    root: Path | None = None
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A source known by its kind.
+
+    Args:
+        stamp: changes when what the source holds may have.
+        listing: what it holds; for arrays, this reads them.
+    """
+
+    stamp: str
+    listing: Callable[[], Listing]
+
+
+def recognise(path: Path, columns: Columns, *, within: bool = False) -> Recognised:
+    """What lies at `path`, a file or a folder that is there. Archives are the caller's: see `is_archive`.
+
+    Args:
+        within: whether nothing outside the folder may be read, as from an archive.
+
+    Raises:
+        UserError: it is nothing that is known, or does not read.
+    """
+    return _folder(path, columns, within) if path.is_dir() else _file(path, columns, within)
+
+
+def file_stamp(path: Path) -> File:
+    """A file's name, size and time.
+
+    Raises:
+        UserError: it cannot be looked at.
+    """
+    try:
+        about = path.stat()
+    except OSError as err:
+        raise read_error(err, path) from err
+    return File(path.name, about.st_size, about.st_mtime_ns)
+
+
+def _file(path: Path, columns: Columns, within: bool) -> Recognised:
+    file, suffix = file_stamp(path), path.suffix.lower()
+    if suffix in TABLES or (suffix == ".parquet" and not holds_images(path, columns.images)):
+        table = read_table(path, columns.images, columns.labels)
+        return _listed(manifest_listing([table], columns.root or path.parent, within=within))
+    if suffix == ".parquet":
+        return _parquet(path.parent, [file], str(path), columns)
+    if suffix == ".npz":
+        return Recognised(_stamp([file]), lambda: npz_listing(path, file.stamp))
+    if suffix == ".npy":
+        beside = [file_stamp(p) for p in sorted(path.parent.glob("*.npy"))]
+        return _npy(path.parent, [f for f in beside if role_of(Path(f.name).stem)], str(path))
+    if idx_files([file]):
+        beside = [file_stamp(p) for p in sorted(path.parent.iterdir()) if p.is_file()]
+        return _idx(path.parent, idx_files(beside), str(path))
+    raise UserError(f"{path} is none of what --data takes: {KINDS}")
+
+
+def _folder(path: Path, columns: Columns, within: bool) -> Recognised:
+    tree = walk(path)
+    tables = [f for f in tree.files if f.suffix in TABLES]
+    parquet = [f for f in tree.files if f.suffix == ".parquet"]
+    told = columns.images is not None or columns.labels is not None
+    folders = class_folders(tree) if not (told and (tables or parquet)) else None
+    if folders is not None and not tables:
+        return _listed(folders)
+    if tables:
+        found = _tables(tree, tables, columns)
+        if folders is not None and (found is None or all(agrees(t, _class_of_each(folders)) for t in found)):
+            return _listed(folders)
+        if found is not None and (told or tree.images()):
+            return _listed(manifest_listing(found, columns.root or path, within=within))
+    if parquet:
+        if holds_images(path / parquet[0].name, columns.images):
+            return _parquet(path, parquet, str(path), columns)
+        read = [read_table(path / f.name, columns.images, columns.labels) for f in parquet]
+        return _listed(manifest_listing(read, columns.root or path, within=within))
+    if idx := idx_files(tree.files):
+        return _idx(path, idx, str(path))
+    arrays = [f for f in tree.files if f.suffix == ".npz"]
+    if len(arrays) == 1:
+        only = arrays[0]
+        return Recognised(_stamp(arrays), lambda: npz_listing(path / only.name, only.stamp))
+    if npy := [f for f in tree.files if f.suffix == ".npy" and role_of(Path(f.name).stem)]:
+        return _npy(path, npy, str(path))
+    raise _nothing(tree, tables, columns)
+
+
+def _nothing(tree: Tree, tables: Sequence[File], columns: Columns) -> UserError:
+    """Why a folder is nothing that is known."""
+    images = tree.images()
+    if tables:
+        read_table(tree.root / tables[0].name, columns.images, columns.labels)  # says what it lacks
+    if images:
+        return UserError(
+            f"{tree.root} has {counted(len(images), 'image')} but neither class folders nor a table that says"
+            " what they show; put each class in a folder of its own"
+        )
+    kinds = Counter(f.suffix or "no suffix" for f in tree.files)
+    held = listed([f"{n:,} {shown(kind)}" for kind, n in kinds.most_common()]) or "nothing"
+    archives = [f.name for f in tree.files if is_archive(Path(f.name))]
+    more = f"; give the archive itself: {tree.root / archives[0]}" if archives else ""
+    return UserError(f"{tree.root} holds no images but {held}{more or f'; --data takes {KINDS}'}")
+
+
+def _tables(tree: Tree, tables: Sequence[File], columns: Columns) -> list[Table] | None:
+    """The tables in a folder that name images; None if none does.
+
+    Raises:
+        UserError: there are several that are not one for each split.
+    """
+    found = []
+    for file in tables:
+        try:
+            found.append(read_table(tree.root / file.name, columns.images, columns.labels))
+        except UserError:
+            if columns.images is not None or columns.labels is not None:
+                raise
+    if len(found) > 1 and len({t.rows[0][2] if t.rows else "" for t in found}) < len(found):
+        names = listed([shown(t.path.name) for t in found])
+        raise UserError(f"{tree.root} has several tables of images, {names}; give the one that is meant")
+    return found or None
+
+
+def _class_of_each(listing: Listing) -> dict[str, str]:
+    return {item.name.split("/")[-1].lower(): item.label for item in listing.items}
+
+
+def _listed(listing: Listing) -> Recognised:
+    """A listing that was made already: its stamp is of each of its images."""
+    digest = hashlib.sha256()
+    about = [listing.layout, *sorted(listing.declared), *listing.remarks, str(dict(listing.passed_over))]
+    for text in about:
+        digest.update(f"{text}\0".encode("utf-8", "surrogatepass"))
+    for item in listing.items:
+        text = f"{item.name}\0{item.label}\0{item.split}\0{item.stamp}\n"
+        digest.update(text.encode("utf-8", "surrogatepass"))
+    return Recognised(digest.hexdigest(), lambda: listing)
+
+
+def _stamp(files: Sequence[File]) -> str:
+    return "; ".join(f"{f.name} {f.stamp}" for f in files)
+
+
+def _parquet(root: Path, files: Sequence[File], origin: str, columns: Columns) -> Recognised:
+    return Recognised(
+        _stamp(files), lambda: parquet_listing(root, files, origin, columns.images, columns.labels)
+    )
+
+
+def _idx(root: Path, files: Sequence[File], origin: str) -> Recognised:
+    return Recognised(_stamp(files), lambda: idx_listing(root, files, origin))
+
+
+def _npy(root: Path, files: Sequence[File], origin: str) -> Recognised:
+    return Recognised(_stamp(files), lambda: npy_listing(root, files, origin))
