@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hotlap.cli.arguments import settings_of
 
@@ -19,9 +19,17 @@ def changes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="SRC",
-        help="cifar10, cifar100, patterns, patterns:TRAIN,TEST (default: what the recipe was made for)",
+        help="cifar10, cifar100, patterns, patterns:TRAIN,TEST, or images of your own: a folder with a folder"
+        " a class, a table of paths and labels, Parquet, .npz, .npy, IDX, or an archive of these"
+        " (default: what the recipe was made for)",
     )
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data set lies")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="where the data set lies, or what a table's paths start from",
+    )
+    reading(parser)
     parser.add_argument("--epochs", type=float, metavar="E", help="run the recipe over this many epochs")
     parser.add_argument(
         "--with", dest="with_", action="append", default=[], metavar="TRICK[:k=v,...]", help="add a trick"
@@ -37,6 +45,44 @@ def changes(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+
+
+def reading(parser: argparse.ArgumentParser) -> None:
+    """The options that say how images of one's own are read; `loading` makes `load`'s arguments of them."""
+    parser.add_argument(
+        "--size",
+        type=size_of,
+        metavar="PX",
+        help="the side that images of your own are brought to, or height and width as 48x64"
+        " (default: chosen from the images)",
+    )
+    parser.add_argument("--fit", choices=("crop", "pad", "stretch"), help="how they are (default: crop)")
+    parser.add_argument("--strict", action="store_true", help="stop if an image does not read")
+    parser.add_argument("--label-column", metavar="NAME", help="the column of labels in a table")
+    parser.add_argument("--image-column", metavar="NAME", help="the column of paths, or of images in Parquet")
+
+
+def size_of(word: str) -> tuple[int, int]:
+    """(height, width) of `64` or `48x64`."""
+    match = re.fullmatch(r"([0-9]{1,4})(?:x([0-9]{1,4}))?", word, re.ASCII)
+    if match is None or int(match[1]) == 0 or int(match[2] or 1) == 0:
+        raise argparse.ArgumentTypeError(f"{word!r}: give the pixels of a side, or height and width as 48x64")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def loading(args: argparse.Namespace) -> dict[str, Any]:
+    """What of `hotlap.data.load`'s arguments the command line gives; it goes to JSON and back.
+
+    Without those that were not given: empty for a set by name.
+    """
+    asked = {
+        "size": list(args.size) if args.size else None,
+        "fit": args.fit,
+        "strict": args.strict or None,
+        "labels": args.label_column,
+        "images": args.image_column,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def set_in_all(recipes: list[Recipe], words: list[str]) -> list[Recipe]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotlap.cli.arguments import common
+from hotlap.cli.composing import loading, reading
 from hotlap.cli.output import DONE, Output
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     clean.add_argument("--dry-run", action="store_true", help="say what would go, and leave it")
     common(clean)
     for action in (get, check):
-        action.add_argument("source", help="cifar10, cifar100, patterns, patterns:TRAIN,TEST")
+        action.add_argument("source", help="cifar10, cifar100, patterns, patterns:TRAIN,TEST, or a path")
+        reading(action)
     for action in (listing, get, check):
         action.add_argument("--data-dir", type=Path, metavar="DIR", help="where to look")
         common(action)
@@ -50,11 +52,21 @@ def run(args: argparse.Namespace) -> int:
         out.result({"sources": [asdict(i) for i in infos]})
         return DONE
     if args.action == "get":
-        packed = data.get(args.source, data_dir=args.data_dir, notify=out.note)
+        from hotlap.cli.decoding import Decoding
+
+        with Decoding(out) as decoding:
+            packed = data.get(
+                args.source,
+                data_dir=args.data_dir,
+                notify=out.note,
+                progress=decoding.tell,
+                **loading(args),
+            )
         out.say(f"{args.source} is ready: packed in {packed}")
         out.result({"source": args.source, "packed": str(packed)})
         return DONE
-    report = data.check(args.source, data_dir=args.data_dir, notify=out.note)
+    asked = {name: value for name, value in loading(args).items() if name != "strict"}
+    report = data.check(args.source, data_dir=args.data_dir, notify=out.note, **asked)
     out.columns(
         [
             ("source", f"{report.origin} ({report.layout})"),

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from hotlap.cli.arguments import common
-from hotlap.cli.composing import changes, compose
+from hotlap.cli.composing import changes, compose, loading
 from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 from hotlap.files import slug
@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     check_threads(args.threads)
     recipe = compose(args)
     from hotlap import data
+    from hotlap.cli.decoding import Decoding
     from hotlap.engine.lower import lower
     from hotlap.machine.device import prepare
     from hotlap.machine.facts import machine_facts
@@ -44,7 +45,14 @@ def run(args: argparse.Namespace) -> int:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is there already; choose another --out")
     device = prepare(args.device, args.threads)
-    dataset = data.load(args.data or recipe.data, data_dir=args.data_dir, notify=out.note)
+    with Decoding(out) as decoding:
+        dataset = data.load(
+            args.data or recipe.data,
+            data_dir=args.data_dir,
+            notify=out.note,
+            progress=decoding.tell,
+            **loading(args),
+        )
     program = lower(plan, dataset, resolve(plan.numerics, device))
     program.upload()
     found = profile_run(program, recipe.name, args.seconds, tell=out.note)

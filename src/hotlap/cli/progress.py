@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from hotlap.cli.decoding import Decoding
 from hotlap.cli.output import Output
 from hotlap.engine.clock import Clock
 from hotlap.engine.program import Program
@@ -25,6 +26,7 @@ class TerminalReporter(Reporter):
     def __init__(self, out: Output):
         self.out = out
         self.console = out.console()
+        self.images = Decoding(out)
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         self.batch = self.total = 0
@@ -36,8 +38,12 @@ class TerminalReporter(Reporter):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        self.images.close()
         if self.bar:
             self.bar.stop()
+
+    def decoding(self, done: int, total: int, rate: float) -> None:
+        self.images.tell(done, total, rate)
 
     def start(self, run: Run, program: Program) -> None:
         self.batch, self.total = program.plan.batch_size, program.steps

@@ -3,13 +3,13 @@
 Nothing here imports torch.
 """
 
-from hotlap.data.checking import CheckReport
+from hotlap.data.checked import CheckReport
 from hotlap.data.cleaning import clean
 from hotlap.data.dataset import Dataset, Split
 from hotlap.data.facts import Facts
 from hotlap.data.held_out import hold_out
 from hotlap.data.moments import data_spec
-from hotlap.data.sources import SourceInfo, available, check, get, load
+from hotlap.data.sources import SourceInfo, available, check, get, load, survey
 
 __all__ = [
     "CheckReport",
@@ -24,4 +24,5 @@ __all__ = [
     "get",
     "hold_out",
     "load",
+    "survey",
 ]

@@ -16,30 +16,13 @@ from hotlap.data.decoding import Coloured, Decoding, decoded, look
 from hotlap.data.facts import NAMED, Facts, bad_line
 from hotlap.data.listing import Item, Listing, Pixels, counted
 from hotlap.data.moments import Moments
+from hotlap.data.options import Options, Told
 from hotlap.data.sizing import choose_size
 from hotlap.errors import UserError
 from hotlap.spec import DataSpec
 
-Told = Callable[[int, int, float], None]
-"""Told of progress: images done, of how many, decoded a second."""
-
 KEY_BYTES = 16
 _TELL_S = 0.1
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a set of one's own is read.
-
-    Args:
-        size: (height, width) in pixels; None chooses it from the images.
-        fit: `crop`, `pad` or `stretch`.
-        strict: stop if an image does not read.
-    """
-
-    size: tuple[int, int] | None = None
-    fit: str = "crop"
-    strict: bool = False
 
 
 @dataclass

@@ -161,8 +161,8 @@ def class_remarks(
     ]
     empty = sorted({unicodedata.normalize("NFC", n) for n in declared} - set(classes))
     if empty := [n for n in empty if n.casefold() not in cases]:
-        verb = "class has" if len(empty) == 1 else "classes have"
-        remarks.append(f"{len(empty):,} {verb} no training image and left out: {listed(empty)}")
+        has, are = ("class has", "is") if len(empty) == 1 else ("classes have", "are")
+        remarks.append(f"{len(empty):,} {has} no training image and {are} left out: {listed(empty)}")
     if single := [n for n, count in zip(classes, counts["train"], strict=True) if count == 1]:
         verb = "class has" if len(single) == 1 else "classes have"
         remarks.append(f"{len(single):,} {verb} one training image: {listed(single)}")

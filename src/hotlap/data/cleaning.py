@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def clean(cache_dir: Path | None = None, *, dry_run: bool = False) -> tuple[Remo
     """
     folder = user_cache(cache_dir) / "packed"
     found = []
+    for path in sorted(folder.glob("*.pack.files")):
+        with locked(path.with_suffix("")):
+            if path.exists():  # of a killed process: it is removed before the lock is let go
+                size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+                found.append(Removed(path, size, "half unpacked"))
+                _removed(path, dry_run)
     for path in sorted(folder.glob("*.pack.tmp")) + sorted(folder.glob("*.pack")):
         pack = path.with_suffix("") if path.suffix == ".tmp" else path
         with locked(pack):
@@ -49,6 +56,14 @@ def clean(cache_dir: Path | None = None, *, dry_run: bool = False) -> tuple[Remo
             except OSError as err:
                 raise UserError(f"cannot remove {path}: {why(err)}; mend that, or remove it by hand") from err
     return tuple(found)
+
+
+def _removed(folder: Path, dry_run: bool) -> None:
+    try:
+        if not dry_run:
+            shutil.rmtree(folder)
+    except OSError as err:
+        raise UserError(f"cannot remove {folder}: {why(err)}; mend that, or remove it by hand") from err
 
 
 def needless(path: Path) -> str | None:

@@ -15,13 +15,14 @@ from typing import Any
 
 import PIL
 
-from hotlap.data.building import Options, Told, build_in_memory, check_bad
+from hotlap.data.building import build_in_memory, check_bad
 from hotlap.data.caching import through_cache
 from hotlap.data.dataset import Dataset
 from hotlap.data.given import given_listing
 from hotlap.data.listing import Listing
+from hotlap.data.options import Columns, Options, Told
 from hotlap.data.packing import build_pack
-from hotlap.data.recognise import KINDS, Columns, Recognised, file_stamp, recognise
+from hotlap.data.recognise import KINDS, Recognised, file_stamp, recognise
 from hotlap.data.unpacking import is_archive, unpacked
 from hotlap.errors import UserError
 from hotlap.files import Notify, read_error, silent, slug

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from hotlap.data.building import KEY_BYTES, Building, Options, Told
+from hotlap.data.building import KEY_BYTES, Building
 from hotlap.data.dataset import Dataset, Split
 from hotlap.data.decoding import Coloured, Decoding
 from hotlap.data.listing import Listing, Pixels
+from hotlap.data.options import Options, Told
 from hotlap.data.packed import BadPack, PackStream, header, open_arrays
 from hotlap.files import Notify, write_atomically
 

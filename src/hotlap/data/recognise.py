@@ -14,6 +14,7 @@ from hotlap.data.listing import Listing, counted, listed, shown
 from hotlap.data.manifests import SUFFIXES as TABLES
 from hotlap.data.manifests import Table, agrees, manifest_listing, read_table
 from hotlap.data.numpy_files import npy_listing, npz_listing, role_of
+from hotlap.data.options import Columns
 from hotlap.data.parquet import holds_images, parquet_listing
 from hotlap.data.unpacking import is_archive
 from hotlap.data.walking import File, Tree, walk
@@ -24,16 +25,6 @@ KINDS = (
     "a folder with a folder a class, a table (CSV, Parquet) with its images, Parquet with images in it, .npz,"
     " .npy, IDX files, or a .zip or .tar of these"
 )
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The columns of a table, where they are not to be guessed; and where its images lie, if not beside
-    it."""
-
-    images: str | None = None
-    labels: str | None = None
-    root: Path | None = None
 
 
 @dataclass(frozen=True)

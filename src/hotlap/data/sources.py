@@ -6,20 +6,21 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hotlap.data.building import Options, Told
 from hotlap.data.caching import through_cache
-from hotlap.data.checking import CheckReport, check_named, check_own
+from hotlap.data.checked import CheckReport
 from hotlap.data.cifar import SETS, CifarSet, Found, locate
 from hotlap.data.dataset import Dataset
-from hotlap.data.fit import HOWS
 from hotlap.data.named import PATTERNS, PATTERNS_DEFAULT, NamedSource, decoded, find, roots_of
-from hotlap.data.own import OwnSource, find_own, load_given, load_own
+from hotlap.data.options import Columns, Options, Told, check_options
 from hotlap.data.packed import write_pack
-from hotlap.data.recognise import Columns
-from hotlap.errors import UserError, did_you_mean
+from hotlap.errors import UserError
 from hotlap.files import Notify, silent, user_cache
+
+if TYPE_CHECKING:  # what reads images of one's own takes 50 ms to import, and sets by name do without
+    from hotlap.data.own import OwnSource
+    from hotlap.data.surveying import Survey
 
 
 @dataclass(frozen=True)
@@ -84,27 +85,40 @@ def load(
     say = notify or silent
     options = check_options(size, fit, strict)
     if not isinstance(source, str | os.PathLike):
+        from hotlap.data.own import load_given
+
         return load_given(source, options, say, progress)
     found = _find(source, data_dir, cache_dir, download, say, sets, options, Columns(images, labels))
-    if isinstance(found, OwnSource):
-        return load_own(found, say, progress)
-    return _named(found, say)
+    return _named(found, say) if isinstance(found, NamedSource) else _own(found, say, progress)
 
 
-def check_options(size: int | tuple[int, int] | None, fit: str, strict: bool) -> Options:
-    """How images of one's own are read.
+def survey(
+    source: Any,
+    *,
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    notify: Notify | None = None,
+    size: int | tuple[int, int] | None = None,
+    fit: str = "crop",
+    strict: bool = False,
+    labels: str | None = None,
+    images: str | None = None,
+) -> Survey | None:
+    """What a path holds, from the list of its images and the heads of some; None for a set that has a name
+    and for what Python already holds.
 
-    Raises:
-        UserError: a size under 1 or over 4096, or no way to fit.
+    Arguments and errors are those of `load`.
     """
-    sides = (size, size) if isinstance(size, int) else tuple(size) if size is not None else None
-    if sides is not None and (
-        len(sides) != 2 or not all(isinstance(s, int) and 1 <= s <= 4096 for s in sides)
-    ):
-        raise UserError(f"--size {size}: give the pixels of a side, 1 to 4096, or height and width as 48x64")
-    if fit not in HOWS:
-        raise UserError(f"--fit {fit}: no such way{did_you_mean(fit, HOWS)}; there are {', '.join(HOWS)}")
-    return Options((sides[0], sides[1]) if sides else None, fit, strict)
+    options = check_options(size, fit, strict)
+    if not isinstance(source, str | os.PathLike) or _is_name(source):
+        return None
+    say = notify or silent
+    found = _find(source, data_dir, cache_dir, False, say, SETS, options, Columns(images, labels))
+    if isinstance(found, NamedSource):
+        return None
+    from hotlap.data.surveying import survey_own
+
+    return survey_own(found, options, say)
 
 
 def get(
@@ -128,10 +142,10 @@ def get(
     say = notify or silent
     options = check_options(size, fit, strict)
     found = _find(source, data_dir, cache_dir, True, say, sets, options, Columns(images, labels))
-    if isinstance(found, OwnSource):
-        load_own(found, say, progress)
-    else:
+    if isinstance(found, NamedSource):
         _named(found, say)
+    else:
+        _own(found, say, progress)
     return found.pack
 
 
@@ -155,10 +169,14 @@ def check(
         UserError: the source is missing or damaged. A bad cache is not an error: it is reported.
     """
     say = notify or silent
+    from hotlap.data.checking import check_named, check_own
+
     options = check_options(size, fit, False)
     found = _find(source, data_dir, cache_dir, False, say, sets, options, Columns(images, labels))
     say(f"reading {found.origin}")
-    return check_own(found, say) if isinstance(found, OwnSource) else check_named(found, str(source))
+    if isinstance(found, NamedSource):
+        return check_named(found, str(source))
+    return check_own(found, say)
 
 
 def available(
@@ -235,7 +253,14 @@ def _find(
         if not data_dir.expanduser().is_dir():
             raise UserError(f"the data folder {data_dir} does not exist; give the folder the images lie in")
         columns = Columns(columns.images, columns.labels, data_dir.expanduser().absolute())
+    from hotlap.data.own import find_own
+
     return find_own(text, path, columns, options, user_cache(cache_dir))
+
+
+def _is_name(source: str | os.PathLike[str]) -> bool:
+    text = os.fspath(source)
+    return isinstance(source, str) and "/" not in text and text.partition(":")[0] in (*SETS, PATTERNS)
 
 
 def _named(found: NamedSource, notify: Notify) -> Dataset:
@@ -244,3 +269,9 @@ def _named(found: NamedSource, notify: Notify) -> Dataset:
 
     dataset = through_cache(found.pack, found.fingerprint, found.origin, make, notify)
     return Dataset(found.name, dataset.spec, dataset.train, dataset.test, dataset.origin)
+
+
+def _own(found: OwnSource, notify: Notify, progress: Told | None) -> Dataset:
+    from hotlap.data.own import load_own
+
+    return load_own(found, notify, progress)

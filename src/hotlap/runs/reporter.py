@@ -15,6 +15,12 @@ Row = dict[str, Any]
 class Reporter:
     """What a run tells while it goes; this one says nothing. Called between segments only."""
 
+    def decoding(self, done: int, total: int, rate: float) -> None:
+        """Images of one's own are being decoded: how many are done, of how many, and how many a second."""
+
+    def looking(self, done: int, total: int, rate: float) -> None:
+        """A net with learnt weights looks at images: so many are done, of so many, at a rate."""
+
     def start(self, run: Run, program: Program) -> None:
         """Everything is loaded and compiled; training starts now."""
 
