@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hotlap.cli.arguments import common
-from hotlap.cli.output import DONE, MISSED, Output, describe_views
+from hotlap.cli.output import DONE, MISSED, Output
 from hotlap.errors import UserError
+from hotlap.report.words import describe_views
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

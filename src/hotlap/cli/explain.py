@@ -189,13 +189,13 @@ def save(topic: Topic, outcome: Outcome, facts: dict[str, Any], folder: Path) ->
         UserError: if the folder cannot be written.
     """
     from hotlap.files import write_atomic
-    from hotlap.report.page import Code, Heading, Picture, render_page
+    from hotlap.report.page import Claim, Code, Heading, Picture, render_page
     from hotlap.report.plots import save_figure, svg_text
 
     pictures = [save_figure(d.figure, folder / f"{d.name}.svg") for d in outcome.drawings]
     numbers = json.dumps({**facts, "answer": outcome.answer, "results": outcome.results}, indent=1) + "\n"
     write_atomic(folder / "results.json", numbers.encode())
-    blocks: list[Any] = [topic.question, *([NOTE] if facts["quick"] else []), outcome.answer]
+    blocks: list[Any] = [topic.question, *([NOTE] if facts["quick"] else []), Claim(outcome.answer)]
     blocks += [Picture(svg_text(d.figure), d.caption) for d in outcome.drawings]
     for titled in outcome.tables:
         blocks += [Heading(titled.title), titled.table]

@@ -14,15 +14,6 @@ if TYPE_CHECKING:
 DONE, INTERNAL, BAD_INPUT, MISSED, INTERRUPTED = 0, 1, 2, 3, 130  # exit statuses
 
 
-def describe_views(views: int, share: float) -> str:
-    """How many views of each image an accuracy is from."""
-    if views == 1:
-        return "1 view each"
-    return f"{views} views " + (
-        "each" if share == 1 else f"of the least certain {100 * share:g}%, 1 of the others"
-    )
-
-
 class Output:
     """Where a verb's words go.
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hotlap.cli.arguments import common
 from hotlap.cli.composing import changes, compose
-from hotlap.cli.output import DONE, MISSED, Output, describe_views
+from hotlap.cli.output import DONE, MISSED, Output
 from hotlap.errors import UserError
 from hotlap.machine.processor import check_threads
+from hotlap.report.words import describe_views
 
 if TYPE_CHECKING:
     pass
@@ -59,7 +61,17 @@ def run(args: argparse.Namespace) -> int:
         data = args.data or recipe.data
         folder = args.out or default_folder(recipe.name, data, args.seed)
         eval_every = 1 if args.eval_every is None else args.eval_every
-        this = Run(recipe, data, args.seed, folder, args.device, args.data_dir, args.threads, eval_every)
+        this = Run(
+            recipe,
+            data,
+            args.seed,
+            folder,
+            args.device,
+            args.data_dir,
+            args.threads,
+            eval_every,
+            command=shlex.join(["hotlap", *args.words]),
+        )
     with TerminalReporter(out) as reporter:
         result = execute(
             this,
@@ -86,7 +98,13 @@ def run(args: argparse.Namespace) -> int:
     out.say(f"run:   {result.folder}")
     if curve:
         out.say(f"curve: {curve}")
-    out.result({**result.summary, "folder": str(result.folder), "curve": str(curve) if curve else None})
+    if result.report:
+        out.say(f"report: {result.report}")
+    drawn = {
+        "curve": str(curve) if curve else None,
+        "report": str(result.report) if result.report else None,
+    }
+    out.result({**result.summary, "folder": str(result.folder), **drawn})
     return MISSED if args.target is not None and result.accuracy < args.target else DONE
 
 

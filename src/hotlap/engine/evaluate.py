@@ -45,11 +45,16 @@ def evaluate(program: Program, tta: str | None = None) -> Score:
     Args:
         tta: views of every image; None takes the plan's, of the share of images it says.
     """
+    return evaluated(program, tta)[0]
+
+
+def evaluated(program: Program, tta: str | None = None) -> tuple[Score, Tensor]:
+    """As `evaluate`, with the logits (N, classes) it is from."""
     plan = program.plan.evaluation
     share = plan.share if tta is None else 1.0
     tta = plan.tta if tta is None else tta
     logits = program.logits(tta, share)
-    return score(logits, program.test_set.labels, len(VIEWS[tta]), share)
+    return score(logits, program.test_set.labels, len(VIEWS[tta]), share), logits
 
 
 def guessing_up_to(labels: npt.NDArray[np.int64]) -> float:

@@ -13,7 +13,7 @@ from hotlap.measure.bench import Bench
 from hotlap.measure.standings import OWN, WALL, Against, Standing, Summary, Timed
 from hotlap.measure.stats import CONFIDENCE, Median, Ratio
 from hotlap.plan.recipe import Recipe
-from hotlap.report.page import Code, Heading, Picture, Table, digits, render_page
+from hotlap.report.page import Claim, Code, Details, Heading, Picture, Table, digits, render_page
 from hotlap.report.plots import AMBER, BLUE, GREEN, GREY, RED, has_plots, new_figure, save_figure, svg_text
 
 if TYPE_CHECKING:
@@ -133,8 +133,9 @@ def save(bench: Bench, summary: Summary) -> dict[str, Path]:
         "Benchmark: " + " against ".join(s.name for s in summary.standings),
         f"Measured on {facts['cores']} cores of {facts['cpu']}{features}, {facts['threads']} threads,"
         f" torch {facts['torch']}, {bench.device}; data {bench.data}, seeds from {bench.seed} on.",
+        *(Claim(comparison(a)) for a in summary.against[:1]),
         *(claim(s) for s in summary.standings),
-        *(comparison(a) for a in summary.against),
+        *(comparison(a) for a in summary.against[1:]),
         *remarks(summary, runs),
         *peaks(bench),
         *pictures,
@@ -143,7 +144,7 @@ def save(bench: Bench, summary: Summary) -> dict[str, Path]:
         Table(RUNS_HEAD, [run_cells(r) for r in runs]),
         Heading("What was run"),
         Code(bench.command),
-        *(Code(described(c)) for c in bench.contenders),
+        *(Details(c.name, [Code(described(c))]) for c in bench.contenders),
     )
     files["report"] = folder / "report.html"
     write_atomic(files["report"], page.encode())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hotlap.files import write_atomic
 from hotlap.inspect.operations import KINDS
 from hotlap.measure.profile import OUTSIDE, RunProfile, Stretch
-from hotlap.report.page import Heading, Picture, Table, render_page
+from hotlap.report.page import Claim, Heading, Picture, Table, render_page
 from hotlap.report.plots import has_plots, save_figure, svg_text
 from hotlap.report.process_times import Point, process_times, roofline
 
@@ -188,7 +188,9 @@ def save(found: RunProfile, folder: Path, machine: dict[str, Any]) -> dict[str, 
         for heading, (head, *rows) in zip(headings, tables, strict=True)
         for block in (Heading(heading), Table(head, rows, words=(0,)))
     ]
+    first, *others = summary(found)
     where = f"Measured on {machine['cores']} cores of {machine['cpu']}, torch {machine['torch']}."
     title = f"{found.recipe}: where every second goes"
-    write_atomic(files["report"], render_page(title, *summary(found), where, *pictures, *blocks).encode())
+    page = render_page(title, Claim(first), *others, where, *pictures, *blocks)
+    write_atomic(files["report"], page.encode())
     return files

@@ -1,30 +1,32 @@
-"""One HTML page that needs nothing else: text, tables and pictures, readable offline."""
+"""One HTML page that needs nothing else: text, tables and pictures, readable offline, in the dark, on a phone
+and on paper.
+
+A page is a title and blocks; each block is a value here and a template of its name in `templates/blocks/`.
+Everything is escaped but the SVG of a `Picture` and the address of a `Thumb`, which this library draws.
+"""
 
 from __future__ import annotations
 
-import html
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222 }
-body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2rem }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums }
-th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top }
-th:first-child, td:first-child, th.text, td.text { text-align: left }
-th { border-bottom: 2px solid #999; vertical-align: bottom }
-figure { margin: 1rem 0 } figure svg { max-width: 100%; height: auto }
-figcaption { color: #555; font-size: .9rem } pre { background: #f4f4f4; padding: .6rem; overflow-x: auto }
-.scroll { overflow-x: auto }
-"""
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).with_name("templates")
+CONTENTS_FROM = 5  # headings from which on a page starts with a list of them
+NAME_LENGTH = 24  # characters of a class's name beside a matrix
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A section's title."""
+    """The title of a section, or at level 3 of a part of one."""
 
     text: str
+    level: Literal[2, 3] = 2
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,13 @@ class Code:
     """Lines to be typed or read as they are."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Diff:
+    """Lines that start with `+ ` or `- `, coloured so."""
+
+    lines: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -45,13 +54,162 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """An SVG picture and what it shows."""
+    """An SVG picture and what it shows.
+
+    Args:
+        svg: trusted: it goes into the page as it is, without its XML head.
+        themed: whether it takes its colours from the page, as those of `charts.py` do. Another is drawn
+            dark on white, and turned about in the dark.
+    """
 
     svg: str
     caption: str = ""
+    themed: bool = False
+
+    @property
+    def drawing(self) -> str:
+        return self.svg[self.svg.index("<svg") :]  # HTML does not take the XML head
 
 
-Block = str | Heading | Code | Table | Picture
+@dataclass(frozen=True)
+class Claim:
+    """The headline: what the page comes to, in a sentence.
+
+    Args:
+        good: whether it is what was hoped for; None where nothing was.
+        note: smaller, below it.
+    """
+
+    text: str
+    good: bool | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One of a `Matrix`: at (row, column), `count` things, a share of its row from 0 to 1."""
+
+    row: int
+    column: int
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix as a heat map.
+
+    Args:
+        rows, columns: names. A cell on the diagonal of the columns is what is right.
+        counts: (row, column, count) of the cells that are not empty.
+        totals: of each row, what a cell's shade is a share of.
+        row_title, column_title: what rows and columns are.
+        caption: what it shows.
+    """
+
+    rows: Sequence[str]
+    columns: Sequence[str]
+    counts: Sequence[tuple[int, int, int]]
+    totals: Sequence[int]
+    row_title: str = "is"
+    column_title: str = "said to be"
+    caption: str = ""
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [Cell(r, c, n, n / max(self.totals[r], 1)) for r, c, n in self.counts]
+
+    @property
+    def side(self) -> int:
+        """Pixels of a cell: large enough for its number, where there are few."""
+        return 40 if len(self.columns) <= 12 else 28 if len(self.columns) <= 30 else 14
+
+    @property
+    def numbered(self) -> bool:
+        return self.side > 14
+
+    @property
+    def margin(self) -> int:
+        """Pixels beside and above the cells for the names."""
+        longest = max((len(short(n)) for n in (*self.rows, *self.columns)), default=0)
+        return 30 + 7 * longest
+
+
+@dataclass(frozen=True)
+class Thumb:
+    """One picture of a `Gallery`.
+
+    Args:
+        image: a `data:` address; empty where there is none.
+        title, caption: a line in bold, and one below.
+        overlay: the `data:` address of a translucent picture, laid over a second copy of the image.
+        good: whether what is shown is right; None says nothing.
+        pixels: whether the image is so small that its pixels are shown as squares.
+    """
+
+    image: str
+    title: str
+    caption: str = ""
+    overlay: str = ""
+    good: bool | None = None
+    pixels: bool = False
+
+    def __post_init__(self) -> None:
+        for address in (self.image, self.overlay):
+            if address and not address.startswith("data:image/"):
+                raise ValueError(f"{address[:40]}: a page holds its pictures itself, as data:image/...")
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Small pictures beside each other."""
+
+    thumbs: Sequence[Thumb]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One of `Bars`: a name, its length (0 to 1), what is written behind it, and a mark at another length."""
+
+    name: str
+    share: float
+    text: str
+    mark: float | None = None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars under each other."""
+
+    bars: Sequence[Bar]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are."""
+
+    facts: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Blocks beside each other, or below on a narrow screen."""
+
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Details:
+    """A section that is folded until someone asks for it; open on paper."""
+
+    summary: str
+    blocks: Sequence[Block]
+
+
+Block = (
+    str | Heading | Code | Diff | Table | Picture | Claim | Matrix | Gallery | Bars | Facts | Beside | Details
+)
 
 
 def digits(x: float) -> str:
@@ -59,36 +217,34 @@ def digits(x: float) -> str:
     return f"{x:,.0f}" if abs(x) >= 99.95 else f"{x:#.3g}"
 
 
+def short(name: str, length: int = NAME_LENGTH) -> str:
+    """The name, or its beginning."""
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
 def render_page(title: str, *blocks: Block) -> str:
-    """The page; a plain string is a paragraph. Everything but the SVG is escaped."""
-    body = "\n".join(_block(b) for b in blocks)
-    name = html.escape(title)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{name}</title><style>{STYLE}</style></head>\n<body><h1>{name}</h1>\n{body}\n</body></html>\n"
+    """The page; a plain string is a paragraph."""
+    headings = [b.text for b in blocks if isinstance(b, Heading) and b.level == 2]
+    contents = headings if len(headings) >= CONTENTS_FROM else []
+    return environment().get_template("page.html").render(title=title, blocks=blocks, contents=contents)
+
+
+def kind(block: Block) -> str:
+    """The name of a block's template."""
+    return "paragraph" if isinstance(block, str) else type(block).__name__.lower()
+
+
+@functools.cache
+def environment() -> Environment:
+    """Jinja2 with the templates of this room. Imported here, so that what draws nothing starts without it."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-
-
-def _block(block: Block) -> str:
-    if isinstance(block, str):
-        return f"<p>{html.escape(block)}</p>"
-    if isinstance(block, Heading):
-        return f"<h2>{html.escape(block.text)}</h2>"
-    if isinstance(block, Code):
-        return f"<pre>{html.escape(block.text)}</pre>"
-    if isinstance(block, Picture):
-        drawing = block.svg[block.svg.index("<svg") :]  # without the XML head, which HTML does not take
-        caption = f"<figcaption>{html.escape(block.caption)}</figcaption>" if block.caption else ""
-        return f"<figure>{drawing}{caption}</figure>"
-    return _table(block)
-
-
-def _table(table: Table) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        kinds = (' class="text"' if i in table.words else "" for i in range(len(cells)))
-        inner = (f"<{tag}{k}>{html.escape(c)}</{tag}>" for c, k in zip(cells, kinds, strict=True))
-        return f"<tr>{''.join(inner)}</tr>"
-
-    lines = [row(table.head, "th"), *(row(r, "td") for r in table.rows)]
-    return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
+    made.filters |= {"kind": kind, "short": short}
+    return made

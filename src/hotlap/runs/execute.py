@@ -14,17 +14,19 @@ import torch
 
 from hotlap import data as datasets
 from hotlap.engine.clock import Clock
-from hotlap.engine.evaluate import evaluate, guessing_up_to
 from hotlap.engine.diverged import diverged, lower_a_rate
+from hotlap.engine.evaluate import evaluate, evaluated, guessing_up_to
 from hotlap.engine.loop import train
 from hotlap.engine.lower import lower
 from hotlap.engine.program import Program
+from hotlap.errors import UserError
 from hotlap.files import write_atomic
 from hotlap.machine.device import prepare
 from hotlap.machine.facts import machine_facts
 from hotlap.machine.resolve import resolve
 from hotlap.runs.checkpoint import MODEL, STATE, load_state, save_model, save_state
-from hotlap.runs.folder import append_row, check_free, check_room, write_start
+from hotlap.runs.folder import append_row, check_free, check_room, write_start, write_summary
+from hotlap.runs.report import analysed, report_run
 from hotlap.runs.reporter import Reporter, Row
 from hotlap.runs.result import Result
 from hotlap.runs.run import Run
@@ -131,18 +133,16 @@ def row_of(run: Run, program: Program, clock: Clock, step: int) -> Row:
 def learnt_nothing(program: Program, accuracy: float) -> str:
     """What to say of a run that ends no better than chance."""
     return (
-        f"{accuracy:.2f}% is no better than guessing one class for every image: nothing was learnt; if the loss"
-        f" did not fall, {lower_a_rate(program)}"
+        f"{accuracy:.2f}% is no better than guessing one class for every image: nothing was learnt; if the"
+        f" loss did not fall, {lower_a_rate(program)}"
     )
 
 
-def finish(
-    run: Run, program: Program, clock: Clock, history: list[Row], reporter: Reporter
-) -> Result:
+def finish(run: Run, program: Program, clock: Clock, history: list[Row], reporter: Reporter) -> Result:
     """Evaluate, write what the run came to, and leave nothing to resume."""
     plan, spec = program.plan, program.dataset.spec
     with clock.measure("eval"):
-        final = evaluate(program)
+        final, logits = evaluated(program)
     if not math.isfinite(final.loss):  # the last step's update is seen here first
         raise diverged(program, program.steps - 1)
     if final.accuracy <= guessing_up_to(np.asarray(program.dataset.test.labels)):
@@ -176,11 +176,16 @@ def finish(
         "machine": machine_facts(),
     }
     save_model(run.folder / MODEL, weights, run.recipe.text(), spec)
-    write_atomic(run.folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    write_summary(run.folder, summary)
     (run.folder / STATE).unlink(missing_ok=True)  # finished: nothing is left to resume
     with suppress(OSError):
         (run.folder / STATE.parent).rmdir()
     program.model.load_state_dict(weights)
+    with clock.measure("watch"):
+        report = report_run(run.folder, program, analysed(program, logits), reporter.note)
+    summary["seconds"] = clock.summary()  # with those of the report
+    with suppress(UserError):  # the one before it is there
+        write_summary(run.folder, summary)
     return Result(
         run.recipe.name,
         run.data,
@@ -193,4 +198,5 @@ def finish(
         summary,
         program.model.eval(),
         spec,
+        report,
     )

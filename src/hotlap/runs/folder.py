@@ -7,7 +7,9 @@ import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from hotlap.data.dataset import Dataset
 from hotlap.engine.program import Program
 from hotlap.errors import UserError
 from hotlap.files import RUN_MEND, slug, write_atomic, write_error
@@ -77,9 +79,28 @@ def write_start(run: Run, program: Program) -> None:
         "why": backend.why,
         "machine": machine_facts(),
         "spec": asdict(program.dataset.spec),
+        **described(program.dataset),
+        "base": run.recipe.base,
+        "command": run.command,
     }
     write_atomic(run.folder / "recipe.toml", run.recipe.text().encode())
     write_atomic(run.folder / "environment.json", (json.dumps(environment, indent=1) + "\n").encode())
+
+
+def described(dataset: Dataset) -> dict[str, Any]:
+    """What of a data set a run's folder keeps for its report, beside the spec."""
+    held = {name: len(split) for name, split in dataset.held.items()}
+    return {
+        "origin": dataset.origin,
+        "test_split": dataset.test_split,
+        "splits": {"train": len(dataset.train), dataset.test_split: len(dataset.test), **held},
+        "facts": dataset.facts.as_json() if dataset.facts else None,
+    }
+
+
+def write_summary(folder: Path, summary: dict[str, Any]) -> None:
+    """What the run came to."""
+    write_atomic(folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
 
 
 def append_row(folder: Path, row: Row) -> None:
@@ -116,6 +137,7 @@ def reopen(folder: Path) -> Run:
             min(environment["machine"]["threads"], processors()),  # it may go on on a smaller machine
             environment["eval_every"],
             numerics,
+            environment.get("command", ""),
         )
     except FileNotFoundError:
         raise UserError(

@@ -25,6 +25,7 @@ class Result:
         folder: the run's folder.
         model: the trained network, holding the evaluated weights, in evaluation mode.
         spec: the data's description.
+        report: the page of the run; None if it could not be drawn.
     """
 
     recipe: str
@@ -38,6 +39,7 @@ class Result:
     summary: dict[str, Any] = field(repr=False)
     model: Network = field(repr=False)
     spec: DataSpec = field(repr=False)
+    report: Path | None = None
 
     def _repr_html_(self) -> str:
         met = "met" if self.accuracy >= self.target else "missed"

@@ -24,6 +24,7 @@ class Run:
         threads: CPU threads; None leaves PyTorch's choice.
         eval_every: epochs between evaluations; 0 evaluates at the end only.
         numerics: the arithmetic to use instead of the plan's, as a resumed run must.
+        command: what was typed to start it; empty where nothing was.
     """
 
     recipe: Recipe
@@ -35,6 +36,7 @@ class Run:
     threads: int | None = None
     eval_every: int = 1
     numerics: Numerics | None = None
+    command: str = ""
 
     @property
     def resume_line(self) -> str:
