@@ -286,8 +286,6 @@ def _decoded(data: bytes, kind: str, channels: int | None, background: tuple[int
         depth, gray = _check_png(data)
     elif kind == "WebP":
         _check_webp(data)
-    elif kind == "GIF":  # Pillow fills memory of that size while it opens one
-        _check_size(*struct.unpack_from("<HH", data, 6))
     image = _plugin(kind)(io.BytesIO(data), "")
     _check_size(*image.size)
     if kind == "TIFF":
