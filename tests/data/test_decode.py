@@ -91,7 +91,7 @@ def test_a_case_of_the_folder(name, case):
 
 GRAY = halves(200, 40)
 BILEVEL = Image.fromarray(halves(255, 0)).convert("1")
-RGB16 = halves(dtype=np.uint16) * 257
+RGB16 = halves(dtype=np.uint16) * 256 + 7  # another low byte than the high one
 GRAY16 = halves(200 * 257, 40 * 257, np.uint16)
 RGBA = np.dstack([halves(), halves(0, 255)])
 MIDDLING = np.dstack([halves(), halves(128, 255)])
@@ -211,7 +211,7 @@ ODD: dict[str, tuple] = {
     ),
     "png 16 bits rgb": (png(RGB16, 2, 16), (RED, BLUE), 0, (WIDE,), "RGB", 3),
     "png 16 bits rgb, one left out": (
-        png(RGB16, 2, 16, (chunk(b"tRNS", struct.pack(">HHH", *(v * 257 for v in RED))),)),
+        png(RGB16, 2, 16, (chunk(b"tRNS", struct.pack(">HHH", *(v * 256 + 7 for v in RED))),)),
         (WHITE, BLUE), 0, (WIDE, OVER), "RGB", 3,
     ),
     "png 16 bits rgba": (png(RGBA.astype(np.uint16) * 257, 6, 16), (WHITE, BLUE), 0, (WIDE, OVER), "RGBA", 3),
@@ -400,18 +400,17 @@ def gif_of(count: int) -> bytes:
 
 def test_frames_beyond_a_thousand_are_not_counted():
     assert decode(gif_of(1000)).remarks == ("animated: first of 1,000 frames",)
-    start = time.perf_counter()
-    assert decode(gif_of(300_000)).remarks == ("animated: first of over 1,000 frames",)
-    assert time.perf_counter() - start < 2, "time must not grow with the frames"
+    assert decode(gif_of(5000)).remarks == ("animated: first of over 1,000 frames",)
+    assert module._gif_frames(gif_of(5000)) == 1001, "time must not grow with the frames"
 
 
 def test_pages_beyond_a_thousand_are_not_counted():
     data = tiff(GRAY, 1)
     ends = range(len(data), len(data) + 6 * 5000, 6)  # each an empty directory, and where the next one is
     chain = b"".join(struct.pack("<HI", 0, at + 6) for at in ends)
-    assert decode(tiff(GRAY, 1, next_ifd=len(data)) + chain).remarks == (
-        "several pages: first of over 1,000",
-    )
+    data = tiff(GRAY, 1, next_ifd=len(data)) + chain
+    assert decode(data).remarks == ("several pages: first of over 1,000",)
+    assert module._tiff_pages(data) == 1001
 
 
 # --- where an image comes from ------------------------------------------------------------------------------
@@ -473,7 +472,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "git lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
     "png cut": (SAMPLE[:-20], "truncated"),
     "png without its end": (SAMPLE[:-12], "truncated"),
-    "png with a wrong checksum of pixels": (SAMPLE[:-17] + b"\0" + SAMPLE[-16:], "corrupt"),
+    "png with a wrong checksum of pixels": (SAMPLE[:-14] + b"no" + SAMPLE[-12:], "corrupt"),
     "png with too few pixels": (png(halves()[:9], 2, size=(WIDTH, HEIGHT)), "truncated"),
     "png with too few pixels, interlaced": (
         files.interlaced(halves(), -40 * 3), "truncated",
