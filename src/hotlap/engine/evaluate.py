@@ -33,9 +33,12 @@ class Score:
 
 
 def score(logits: Tensor, labels: Tensor, views: int = 1, share: float = 1.0) -> Score:
-    """Accuracy and loss of logits (N, classes) against labels (N,)."""
+    """Accuracy and loss of logits (N, classes) against labels (N,).
+
+    A label of -1, of a class that the net does not know, counts as missed, and not in the loss.
+    """
     right = (logits.argmax(1) == labels).sum().item()
-    loss = F.cross_entropy(logits.float(), labels).item()
+    loss = F.cross_entropy(logits.float(), labels, ignore_index=-1).item()
     return Score(100.0 * right / len(labels), loss, len(labels), views, share)
 
 
@@ -60,5 +63,5 @@ def evaluated(program: Program, tta: str | None = None) -> tuple[Score, Tensor]:
 def guessing_up_to(labels: npt.NDArray[np.int64]) -> float:
     """The accuracy in percent on images with these labels (N,) up to which a net does no better than by
     guessing: the commonest class for all of them, and three standard deviations of a share of N."""
-    share = np.bincount(labels).max() / len(labels)
+    share = np.bincount(labels[labels >= 0], minlength=1).max() / len(labels)
     return float(100 * (share + 3 * (share * (1 - share) / len(labels)) ** 0.5))
