@@ -7,9 +7,10 @@ import shutil
 
 import numpy as np
 import pytest
-from own_sets import COLOURS, error_of, names_of, pixels, png, right, write_tree
+from own_sets import COLOURS, error_of, names_of, pixels, png, right, seen, write_tree
 
 from hotlap import data
+from hotlap.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -355,3 +356,30 @@ def test_a_table_in_parquet(tmp_path):
     pq.write_table(table, root / "t.parquet")
     for source in (root, root / "t.parquet"):
         assert right(data.load(source))
+
+
+# -- to measure a model by --------------------------------------------------------------------------
+
+
+def test_images_to_measure_have_the_labels_of_the_models_classes(tmp_path):
+    known = ("eel", "dog", "cat")
+    root = write_tree(tmp_path / "flat", {"cat": 3, "fox": 1, "dog": 2})
+    got = data.load_to_measure(root, known, 3, (8, 8))
+    assert sorted(names_of(got, got.test)) == ["?", "cat", "cat", "cat", "dog", "dog"]
+    assert [n for n in names_of(got, got.test) if n != "?"] == [n for n in seen(got, got.test) if n != "fox"]
+    assert (len(got.train), got.spec.class_names, got.spec.test_count) == (0, known, 6)
+    assert got.facts.missed == {"fox": 1}
+    write_tree(tmp_path / "split", {"train/cat": 3, "val/dog": 2, "test/eel": 1})
+    got = data.load_to_measure(tmp_path / "split", known, 1, (8, 8))
+    assert (names_of(got, got.test), got.spec.shape) == (["eel"], (1, 8, 8))
+    write_tree(tmp_path / "one", {"dog": 2})
+    again = data.load_to_measure(tmp_path / "one", known, 3, (4, 4))
+    assert names_of(again, again.test) == ["dog", "dog"]
+    with pytest.raises(UserError, match="test and the model have no class in common"):
+        data.load_to_measure(write_tree(tmp_path / "other", {"fox": 2}), known, 3, (8, 8))
+
+
+def test_arrays_to_measure_by():
+    images = np.stack([pixels(n, i) for i, n in enumerate(("cat", "dog", "dog"))])
+    got = data.load_to_measure((images, ["cat", "dog", "dog"]), ("cat", "dog"), 3, (8, 8))
+    assert got.test.labels.tolist() == [0, 1, 1]

@@ -9,7 +9,8 @@ from hotlap.data.dataset import Dataset, Split
 from hotlap.data.facts import Facts
 from hotlap.data.held_out import hold_out
 from hotlap.data.moments import data_spec
-from hotlap.data.sources import SourceInfo, available, check, get, load, survey
+from hotlap.data.named import SourceInfo, available
+from hotlap.data.sources import check, get, load, load_to_measure, survey
 
 __all__ = [
     "CheckReport",
@@ -24,5 +25,6 @@ __all__ = [
     "get",
     "hold_out",
     "load",
+    "load_to_measure",
     "survey",
 ]

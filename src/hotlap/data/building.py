@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from hotlap.data.classes import class_map, class_of, class_remarks, divide, labels_of
+from hotlap.data.classes import all_to_measure, class_map, class_of, class_remarks, divide, labels_of
 from hotlap.data.dataset import Dataset, Split
 from hotlap.data.decoding import Coloured, Decoding, decoded, look
 from hotlap.data.facts import NAMED, Facts, bad_line
@@ -59,15 +59,17 @@ class Building:
         channels: int | None = None,
     ) -> None:
         self.listing, self.name, self.origin, self.options = listing, name, origin, options
-        self.division = divide(listing.items, origin)
-        class_map({class_of(listing.items[i]) for i in self.division.splits["train"]}, listing.order, origin)
-        sizes, seen = look(listing, self.division.splits["train"])
+        self.division = (all_to_measure if options.classes else divide)(listing.items, origin)
+        shown = self.division.splits["train"] or self.division.splits[self.division.measured]
+        if options.classes is None:
+            class_map({class_of(listing.items[i]) for i in shown}, listing.order, origin)
+        sizes, seen = look(listing, shown)
         if not sizes:
             sizes = [(1, 1)]  # none of them reads: decoding says why
-        self.channels = channels or seen
-        chosen, why = choose_size(sizes, len(self.division.splits["train"]))
+        self.channels = channels or options.channels or seen
+        chosen, why = choose_size(sizes, len(shown))
         self.size_rule = why if options.size is None else "as asked for"
-        self.how = Decoding(options.size or chosen, options.fit, self.channels)
+        self.how = Decoding(options.size or chosen, options.fit, self.channels, options.channels == 1)
         self.known = known(self.how)
         self.progress = progress
         self.moments = Moments(self.channels)
@@ -106,23 +108,24 @@ class Building:
         names = {split: built.names for split, built in self.built.items()}
         measured = self.division.measured
         check_bad(self.options.strict, tuple(self.bad[:NAMED]), len(self.bad))
-        for split in ("train", measured):
+        needed = ("train", measured) if self.options.classes is None else (measured,)
+        for split in needed:
             if not names[split]:
                 line = bad_line(tuple(self.bad), len(self.bad))
                 raise UserError(f"{self.origin}: no {split} image reads; {line}")
-        classes = class_map(names["train"], self.listing.order, self.origin)
-        labels = {split: labels_of(of, classes) for split, of in names.items() if of}
+        classes = self.options.classes or class_map(names["train"], self.listing.order, self.origin)
+        labels = {s: labels_of(of, classes) for s, of in names.items() if of or s == "train"}
         if not (labels[measured] >= 0).any():
+            other = "train" if self.options.classes is None else "the model"
             raise UserError(
-                f"{self.origin}: {measured} and train have no class in common; give both the same class names"
+                f"{self.origin}: {measured} and {other} have no class in common; give both the same names"
             )
         counts = {
             s: tuple(np.bincount(of[of >= 0], minlength=len(classes)).tolist()) for s, of in labels.items()
         }
         there = {s: names[s] for s in labels}
-        remarks, missed = class_remarks(
-            self.listing.items, classes, counts, self.listing.declared, there, labels
-        )
+        declared = self.listing.declared if self.options.classes is None else ()
+        remarks, missed = class_remarks(self.listing.items, classes, counts, declared, there, labels)
         facts = Facts(
             layout=self.listing.layout,
             counts=counts,

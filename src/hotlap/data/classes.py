@@ -85,6 +85,20 @@ def divide(items: Sequence[Item], origin: str) -> Division:
     return Division({"train": [i for i in given["train"] if i not in aside], "val": sorted(aside)}, share)
 
 
+def all_to_measure(items: Sequence[Item], origin: str) -> Division:
+    """What a model is measured on: the `test` images if there are any, else `val`, else all there are.
+
+    Raises:
+        UserError: there are no images.
+    """
+    if not items:
+        raise UserError(f"{origin} holds no images; give a folder, table or archive that does")
+    there = {item.split for item in items}
+    split = next((s for s in ("test", "val") if s in there), None)
+    chosen = [i for i, item in enumerate(items) if split is None or item.split == split]
+    return Division({"train": [], split or "test": chosen}, 0.0)
+
+
 def _rank(name: str) -> bytes:
     return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, person=b"put aside").digest()
 

@@ -43,11 +43,13 @@ class Decoding:
         size: (height, width).
         fit: `crop`, `pad` or `stretch`.
         channels: 1 or 3.
+        gray: with one channel, whether colours are made gray; otherwise they are not expected.
     """
 
     size: tuple[int, int]
     fit: str
     channels: int
+    gray: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -126,7 +128,7 @@ def decode_some(how: Decoding, payloads: Sequence[Payload]) -> Made:
     """Decode and fit each of the payloads."""
     out, reasons, count = np.empty((len(payloads), *how.shape), np.uint8), {}, 0
     for place, payload in enumerate(payloads):
-        made = _pixels(payload, how.channels)
+        made = _pixels(payload, how.channels, how.gray)
         if isinstance(made, str):
             reasons[place] = made
         else:
@@ -135,14 +137,14 @@ def decode_some(how: Decoding, payloads: Sequence[Payload]) -> Made:
     return out[:count], reasons
 
 
-def _pixels(payload: Payload, channels: int) -> Pixels | str:
+def _pixels(payload: Payload, channels: int, gray: bool = False) -> Pixels | str:
     if isinstance(payload, str):
         return payload
     if isinstance(payload, np.ndarray):
         pixels = payload
     else:
         try:
-            pixels = decode(payload, channels=None if channels == 1 else channels).pixels
+            pixels = decode(payload, channels=channels if channels > 1 or gray else None).pixels
         except Unreadable as err:
             return str(err)
         except MemoryError:
@@ -150,7 +152,9 @@ def _pixels(payload: Payload, channels: int) -> Pixels | str:
     if pixels.shape[2] == channels:
         return pixels
     if channels == 1:
-        raise Coloured
+        if not gray:
+            raise Coloured
+        return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
     return np.broadcast_to(pixels, (*pixels.shape[:2], channels))
 
 

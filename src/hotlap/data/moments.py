@@ -31,12 +31,13 @@ class Moments:
 
     @property
     def mean(self) -> tuple[float, ...]:
-        return tuple(total / n for n, total, _ in self._sums())
+        """0 if no image was seen."""
+        return tuple(total / max(n, 1) for n, total, _ in self._sums())
 
     @property
     def std(self) -> tuple[float, ...]:
         """Of the population."""
-        return tuple(((n * s - t * t) / (n * n)) ** 0.5 for n, t, s in self._sums())
+        return tuple(((n * s - t * t) / max(n * n, 1)) ** 0.5 for n, t, s in self._sums())
 
     def _sums(self) -> list[tuple[int, int, int]]:
         """Of each channel: how many values, their sum, and the sum of their squares."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hotlap.data.cifar import CifarSet, Decoded, Found, Layout, decode, fingerprint, locate
+from hotlap.data.cifar import SETS, CifarSet, Decoded, Found, Layout, decode, fingerprint, locate
 from hotlap.data.dataset import Dataset, Split
 from hotlap.data.moments import data_spec
 from hotlap.errors import UserError, did_you_mean
@@ -26,7 +26,24 @@ from hotlap.files import Notify, env_path, read_error, user_cache
 
 PATTERNS = "patterns"
 _PATTERNS_FORM = "patterns, patterns:TRAIN,TEST or patterns:TRAIN,TEST,SEED"
-PATTERNS_DEFAULT = (10_000, 2_000, 0)
+_PATTERNS_DEFAULT = (10_000, 2_000, 0)
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """A source for `--data`, and whether it can be used without a download.
+
+    Args:
+        name: what to write after `--data`.
+        description: one line.
+        found: it is on this machine (or is made here).
+        where: where it lies, or where it was looked for.
+    """
+
+    name: str
+    description: str
+    found: bool
+    where: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,7 @@ def find(
         choices = (*sets, PATTERNS)
         raise UserError(f"no data source {source!r} among {', '.join(choices)}{did_you_mean(name, choices)}")
     cifar = sets[name]
-    roots = roots_of(data_dir, cache_dir)
+    roots = _roots(data_dir, cache_dir)
     found = next((f for root in roots if (f := locate(cifar, root))), None)
     if found is None:
         found = _downloaded(cifar, roots, cache, data_dir, download, notify)
@@ -78,7 +95,7 @@ def find(
     )
 
 
-def roots_of(data_dir: Path | None, cache_dir: Path | None) -> list[Path]:
+def _roots(data_dir: Path | None, cache_dir: Path | None) -> list[Path]:
     """The folders to look in, in order; those the user named must exist."""
     if data_dir is not None:
         return [_existing(data_dir, "the data folder")]
@@ -128,7 +145,7 @@ def _downloaded(
 
 
 def _patterns(source: str, sizes: str | None, cache: Path) -> NamedSource:
-    train, test, seed = PATTERNS_DEFAULT
+    train, test, seed = _PATTERNS_DEFAULT
     if sizes is not None:
         match = re.fullmatch(r"(\d{1,9}),(\d{1,9})(?:,(\d{1,18}))?", sizes, re.ASCII)
         if match is None or int(match[1]) == 0 or int(match[2]) == 0:
@@ -159,6 +176,49 @@ def _generator_version() -> str:
     spec = importlib.util.find_spec("hotlap.data.patterns")
     text = Path(spec.origin).read_bytes() if spec is not None and spec.origin is not None else b""
     return f"{zlib.crc32(text):08x}, numpy {np.__version__}"
+
+
+def available(
+    *,
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    sets: Mapping[str, CifarSet] = SETS,
+) -> tuple[SourceInfo, ...]:
+    """Every set that has a name, and whether and where it is on this machine. Arguments are those of
+    `load`."""
+    infos = []
+    for cifar in sets.values():
+        classes = len(cifar.class_names)
+        _, height, width = cifar.shape
+        counts = {"train": 0, "test": 0}
+        for part in cifar.layouts[0].parts:
+            counts[part.split] += part.count
+        found: Found | None = None
+        try:
+            roots = _roots(data_dir, cache_dir)
+            found = next((f for root in roots if (f := locate(cifar, root))), None)
+            where = str(found.path) if found else f"not in {' or '.join(map(str, roots))}"
+        except UserError as err:
+            where = str(err)
+        infos.append(
+            SourceInfo(
+                cifar.name,
+                f"{cifar.title}: {counts['train']:,} + {counts['test']:,} images of {height}x{width} "
+                f"in {classes} classes",
+                found is not None,
+                where,
+            )
+        )
+    train, test, seed = _PATTERNS_DEFAULT
+    infos.append(
+        SourceInfo(
+            PATTERNS,
+            f"procedural images, {train:,} + {test:,}, seed {seed}; patterns:TRAIN,TEST[,SEED] for others",
+            True,
+            "made on this machine",
+        )
+    )
+    return tuple(infos)
 
 
 def decoded(found: NamedSource) -> Dataset:

@@ -24,11 +24,16 @@ class Options:
         size: (height, width) in pixels; None chooses it from the images.
         fit: `crop`, `pad` or `stretch`.
         strict: stop if an image does not read.
+        classes: names in label order of the classes that a model knows, which is to be measured; then nothing
+            is trained on. None makes the classes from the training images.
+        channels: 1 or 3; None chooses from the images.
     """
 
     size: tuple[int, int] | None = None
     fit: str = "crop"
     strict: bool = False
+    classes: tuple[str, ...] | None = None
+    channels: int | None = None
 
 
 @dataclass(frozen=True)

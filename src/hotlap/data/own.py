@@ -67,6 +67,8 @@ def find_own(name: str, path: Path, columns: Columns, options: Options, cache: P
     if not (real.is_dir() or real.is_file()):
         raise UserError(f"{name} is neither a file nor a folder; --data takes {KINDS}")
     asked = [options.size, options.fit, columns.images, columns.labels, str(columns.root)]
+    if options.classes is not None:
+        asked += [*options.classes, str(options.channels)]
     key = hashlib.sha256(json.dumps([str(real), asked]).encode("utf-8", "surrogatepass")).hexdigest()[:12]
     pack = cache / "packed" / f"{slug(real.name.encode('utf-8', 'replace').decode())[:40]}-{key}.pack"
     found: Recognised | None = None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotlap.data.caching import through_cache
 from hotlap.data.checked import CheckReport
-from hotlap.data.cifar import SETS, CifarSet, Found, locate
+from hotlap.data.cifar import SETS, CifarSet
 from hotlap.data.dataset import Dataset
-from hotlap.data.named import PATTERNS, PATTERNS_DEFAULT, NamedSource, decoded, find, roots_of
+from hotlap.data.named import PATTERNS, NamedSource, decoded, find
 from hotlap.data.options import Columns, Options, Told, check_options
 from hotlap.data.packed import write_pack
 from hotlap.errors import UserError
@@ -21,23 +21,6 @@ from hotlap.files import Notify, silent, user_cache
 if TYPE_CHECKING:  # what reads images of one's own takes 50 ms to import, and sets by name do without
     from hotlap.data.own import OwnSource
     from hotlap.data.surveying import Survey
-
-
-@dataclass(frozen=True)
-class SourceInfo:
-    """A source for `--data`, and whether it can be used without a download.
-
-    Args:
-        name: what to write after `--data`.
-        description: one line.
-        found: it is on this machine (or is made here).
-        where: where it lies, or where it was looked for.
-    """
-
-    name: str
-    description: str
-    found: bool
-    where: str
 
 
 def load(
@@ -121,6 +104,46 @@ def survey(
     return survey_own(found, options, say)
 
 
+def load_to_measure(
+    source: Any,
+    classes: Sequence[str],
+    channels: int,
+    size: tuple[int, int],
+    fit: str = "crop",
+    *,
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
+    notify: Notify | None = None,
+    strict: bool = False,
+    labels: str | None = None,
+    images: str | None = None,
+    progress: Told | None = None,
+) -> Dataset:
+    """Images of one's own as a model knows them: in `test`, with labels by the names of its classes.
+
+    These are the source's `test` images if it has such, else its `val`, else all of it. `train` is empty. An
+    image of a class that the model does not know has the label -1.
+
+    Args:
+        classes: names in label order, as in the model's spec.
+        channels, size, fit: what is done to a picture before the model sees it.
+        source: as for `load`, but no set's name. The other arguments are those of `load`.
+
+    Raises:
+        UserError: as `load`; or no image is of a class that the model knows.
+    """
+    say = notify or silent
+    options = replace(check_options(size, fit, strict), classes=tuple(classes), channels=channels)
+    if not isinstance(source, str | os.PathLike):
+        from hotlap.data.own import load_given
+
+        return load_given(source, options, say, progress)
+    found = _find(source, data_dir, cache_dir, False, say, SETS, options, Columns(images, labels))
+    if isinstance(found, NamedSource):
+        return _named(found, say)
+    return _own(found, say, progress)
+
+
 def get(
     source: str | os.PathLike[str],
     *,
@@ -177,49 +200,6 @@ def check(
     if isinstance(found, NamedSource):
         return check_named(found, str(source))
     return check_own(found, say)
-
-
-def available(
-    *,
-    data_dir: Path | None = None,
-    cache_dir: Path | None = None,
-    sets: Mapping[str, CifarSet] = SETS,
-) -> tuple[SourceInfo, ...]:
-    """Every set that has a name, and whether and where it is on this machine. Arguments are those of
-    `load`."""
-    infos = []
-    for cifar in sets.values():
-        classes = len(cifar.class_names)
-        _, height, width = cifar.shape
-        counts = {"train": 0, "test": 0}
-        for part in cifar.layouts[0].parts:
-            counts[part.split] += part.count
-        found: Found | None = None
-        try:
-            roots = roots_of(data_dir, cache_dir)
-            found = next((f for root in roots if (f := locate(cifar, root))), None)
-            where = str(found.path) if found else f"not in {' or '.join(map(str, roots))}"
-        except UserError as err:
-            where = str(err)
-        infos.append(
-            SourceInfo(
-                cifar.name,
-                f"{cifar.title}: {counts['train']:,} + {counts['test']:,} images of {height}x{width} "
-                f"in {classes} classes",
-                found is not None,
-                where,
-            )
-        )
-    train, test, seed = PATTERNS_DEFAULT
-    infos.append(
-        SourceInfo(
-            PATTERNS,
-            f"procedural images, {train:,} + {test:,}, seed {seed}; patterns:TRAIN,TEST[,SEED] for others",
-            True,
-            "made on this machine",
-        )
-    )
-    return tuple(infos)
 
 
 def _find(
