@@ -144,14 +144,14 @@ def test_an_encrypted_zip(tmp_path):
 def test_paths_of_a_table_in_an_archive_stay_inside(tmp_path):
     secret = tmp_path / "secret.png"
     secret.write_bytes(png(pixels("eel", 0)))
+    ways = [str(secret), "~/x.png", *("../" * depth + "secret.png" for depth in range(1, 6))]
     table = "\n".join(["path,label", *(f"{n}/{i}.png,{n}{i % 2}" for i, n in enumerate(NAMES))])
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name, raw in good_members().items():
             archive.writestr(f"images/{name}", raw)
-        archive.writestr("images/t.csv", f"{table}\n{secret},x\n../../../../secret.png,x\n~/x.png,x")
+        archive.writestr("images/t.csv", "\n".join([table, *(f"{way},x" for way in ways)]))
     got = data.load(tmp_path / "a.zip")
-    assert got.facts.bad_count == 3
-    assert (0, 0, 0) not in {tuple(i[0, 0]) for i in got.train.images[:, -1:, -1:]}
+    assert got.facts.bad_count == len(ways)
     assert "x" not in got.spec.class_names
 
 
