@@ -23,7 +23,7 @@ from hotlap.data.loading import HostLoader
 from hotlap.engine.evaluate import evaluate
 from hotlap.engine.lower import lower
 from hotlap.errors import UserError
-from hotlap.nets import AirNet, ConvStem, Norm, ResNet9, ResNet18
+from hotlap.nets import AirNet, ConvStem, EfficientNetLite, Norm, ResNet9, ResNet18
 from hotlap.plan import HardExamples, Plan, Trick
 from hotlap.plan.flat import flatten, unflatten
 from hotlap.plan.recipe import check_order
@@ -42,6 +42,7 @@ SMALL = {
         epochs=1.0,
     ),
     "resnet18": Plan(net=ResNet18(widths=(4, 4, 6, 6)), batch_size=16, epochs=1.0),
+    "efficientnet": Plan(net=EfficientNetLite(dropout=0.2), batch_size=16, epochs=1.0),
     # where the series starts its loading, and where it starts its net: tricks take these two apart
     "host": replace(RESNET9, loader=HostLoader("epoch", "example", 1), augment=(Translate(1), Flip())),
     "backbone": replace(
@@ -90,7 +91,9 @@ def breaks_declaration(trick: Trick, plan: Plan) -> list[str]:
 
 def shrunk(plan: Plan, workers: int = 0) -> Plan:
     """The plan with few channels, on few images a step, everything else as it is."""
-    net = replace(plan.net, widths=tuple(min(w, 8) for w in plan.net.widths))
+    net = plan.net
+    if not isinstance(net, EfficientNetLite):  # there are no small ones
+        net = replace(net, widths=tuple(min(w, 8) for w in net.widths))
     if isinstance(net, AirNet):
         net = replace(net, middle=tuple(min(w, 6) for w in net.middle))
     plan = replace(plan, net=net, batch_size=min(plan.batch_size, 16), epochs=1.0)
@@ -296,8 +299,9 @@ def test_trains_on_shapes_and_classes_nobody_tuned_for(name, shape):
         bases.remove("host")
     if set(bases) > {"backbone"} and not any(t.startswith("net") for t in trick.touches):
         bases.remove("backbone")
-    if set(bases) > {"resnet18"} and name not in ("ema", "muon"):
-        bases.remove("resnet18")  # the slowest of the nets: where the net does not matter, others will do
+    # the slowest of the nets: where the net does not matter, others will do
+    slow = () if name in ("ema", "muon") else ("resnet18", "efficientnet")
+    bases = [base for base in bases if base not in slow] or bases
     for base in bases:
         trains(shrunk(trick(SMALL[base])), DATASETS[shape])
 

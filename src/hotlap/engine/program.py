@@ -94,6 +94,7 @@ class Program:
         self.model.use_kernels(backend.kernels)
         self.train_set, self.test_set = feed.images, DeviceSet(dataset.test, dataset.spec, backend)
         self.feed = feed
+        self.model.follow(feed.step_index)
         self.steps, self.steps_per_epoch = self.feed.steps, self.feed.steps_per_epoch
         self.losses = torch.zeros(self.steps, dtype=wide, device=device)
         self.accuracies = torch.zeros_like(self.losses)

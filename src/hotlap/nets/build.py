@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hotlap.nets import airnet, resnet9, resnet18
-from hotlap.nets.describe import AirNet, Net, ResNet9
+from hotlap.nets import airnet, efficientnet, resnet9, resnet18
+from hotlap.nets.describe import AirNet, EfficientNetLite, Net, ResNet9
 from hotlap.nets.layers import Network
 from hotlap.spec import DataSpec
 
@@ -14,4 +14,6 @@ def build_net(net: Net, spec: DataSpec) -> Network:
         return airnet.build(net, spec)
     if isinstance(net, ResNet9):
         return resnet9.build(net, spec)
+    if isinstance(net, EfficientNetLite):
+        return efficientnet.build(net, spec)
     return resnet18.build(net, spec)

@@ -4,7 +4,7 @@ Every parameter a description builds has a *role*, which is what optimizer rules
 
 | role | what |
 |---|---|
-| `filter` | weights of convolutions, (out, in, kh, kw) |
+| `filter` | weights of convolutions, (out, in, kh, kw), or (out, 1, kh, kw) of channels by themselves |
 | `norm_weight`, `norm_bias` | per-channel scale and shift of a norm, (channels,) |
 | `stem_bias` | bias of a fixed whitening stem, (filters,) |
 | `head_weight`, `head_bias` | the classifier, (classes, features) and (classes,) |
@@ -177,7 +177,54 @@ class ResNet18:
     logit_scale: float = 1.0
 
 
-Net = AirNet | ResNet9 | ResNet18
+@dataclass(frozen=True)
+class Published:
+    """What is published of one EfficientNet-Lite.
+
+    Args:
+        width, depth: by what the channels and the blocks of a stage are multiplied.
+        size: side of the images it was made for, pixels.
+        dropout: share of the features that its training on ImageNet left out.
+    """
+
+    width: float
+    depth: float
+    size: int
+    dropout: float
+
+
+LITES = {
+    "lite0": Published(1.0, 1.0, 224, 0.2),
+    "lite1": Published(1.0, 1.1, 240, 0.2),
+    "lite2": Published(1.1, 1.2, 260, 0.3),
+}
+
+
+@dataclass(frozen=True)
+class EfficientNetLite:
+    """The small EfficientNets without squeeze-and-excitation, for photographs.
+
+    A convolution of stride 2, seven stages of inverted residual blocks, a pointwise convolution to 1,280
+    channels, the global mean, a linear head. A block widens by a pointwise convolution, convolves each
+    channel by itself and narrows again, and adds what it read where shapes allow. Every activation is ReLU6.
+    Strided convolutions are padded as TensorFlow's `SAME` does, which the published ImageNet weights want.
+
+    Source: EfficientNet (Tan & Le, 2019); EfficientNet-Lite (Liu, TensorFlow, 2020).
+
+    Args:
+        variant: how wide and deep; `LITES` says for what size of images.
+        dropout: share of the head's features that a training step leaves out.
+        norm: every norm in the net.
+        logit_scale: multiplies the logits.
+    """
+
+    variant: Literal["lite0", "lite1", "lite2"] = "lite0"
+    dropout: float = 0.0
+    norm: Norm = Norm(momentum=0.01, eps=1e-3)
+    logit_scale: float = 1.0
+
+
+Net = AirNet | ResNet9 | ResNet18 | EfficientNetLite
 
 
 def check_net(net: Net, spec: DataSpec, sizes_from: str = "", name: str = "net") -> None:
@@ -215,11 +262,13 @@ def check_net(net: Net, spec: DataSpec, sizes_from: str = "", name: str = "net")
             for wrong in [layer for layer in layers if layer not in known]:
                 near = did_you_mean(wrong, known)
                 raise UserError(f"{name}.{key}: no layer {wrong!r}{near}")
-    if not isinstance(net, ResNet18) and isinstance(net.stem, WhitenStem):
+    elif isinstance(net, EfficientNetLite) and not 0 <= net.dropout < 1:
+        raise UserError(f"{name}.dropout = {net.dropout:g}; give a share from 0 to below 1")
+    if isinstance(net, AirNet | ResNet9) and isinstance(net.stem, WhitenStem):
         stem = net.stem
         numbers |= {"stem.kernel": stem.kernel, "stem.images": stem.images}
         smallest += 2 * stem.padding - stem.kernel + 1
-    if not net.widths or min(net.widths) < 1:
+    if not isinstance(net, EfficientNetLite) and (not net.widths or min(net.widths) < 1):
         raise UserError(f"{name}.widths = {list(net.widths)}; give one or more whole numbers, each 1 or more")
     for key, value in numbers.items():
         if value < 1:

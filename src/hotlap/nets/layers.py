@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +25,13 @@ from hotlap.nets.describe import ROLES, Activation, Norm, Role, WhitenStem
 class Conv2d(nn.Module):
     """A convolution without bias. Input (B, C_in, H, W), output (B, C_out, H / stride, W / stride).
 
+    Sizes that do not divide are rounded up.
+
     Args:
         kernel: size, pixels; an even one is padded by one pixel more at the bottom and right.
+        groups: parts that the channels are divided into; C_in of them convolve each channel by itself.
+        padding: `half` the kernel on every side; or `same`, as TensorFlow has it: with a stride, no more than
+            the output needs, an odd pixel of it at the bottom and right.
         init: `default` is PyTorch's (uniform, bound 1 / sqrt(fan_in)); `dirac` then makes the first C_in
             filters the identity.
     """
@@ -40,12 +45,15 @@ class Conv2d(nn.Module):
         kernel: int,
         *,
         stride: int = 1,
+        groups: int = 1,
+        padding: Literal["half", "same"] = "half",
         init: str = "default",
     ):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(c_out, c_in, kernel, kernel))
-        self.kernel, self.stride, self.init = kernel, stride, init
+        self.weight = nn.Parameter(torch.empty(c_out, c_in // groups, kernel, kernel))
+        self.kernel, self.stride, self.groups, self.init = kernel, stride, groups, init
         self.padding, self.uneven = (kernel - 1) // 2, kernel % 2 == 0
+        self.same = padding == "same" and stride > 1  # without a stride the two are one
 
     def reset(self, generator: torch.Generator) -> None:
         fill_uniform(self.weight, fan_in=self.weight[0].numel(), generator=generator)
@@ -54,6 +62,10 @@ class Conv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         stride = self.stride
+        if self.same:
+            rows, columns = (sides(n, self.kernel, stride, same=True) for n in x.shape[2:])
+            x = F.pad(x, (*columns, *rows))
+            return F.conv2d(x, self.weight.to(x.dtype), stride=stride, groups=self.groups)
         if self.uneven:
             x = F.pad(x, (0, 1, 0, 1))
         if self.kernel == 1 and stride > 1:
@@ -63,7 +75,14 @@ class Conv2d(nn.Module):
         if self.native and takes_convolution(x, self.weight, stride):
             out: Tensor = Convolution.apply(x, self.weight, self.padding)  # type: ignore[no-untyped-call]
             return out
-        return F.conv2d(x, self.weight.to(x.dtype), stride=stride, padding=self.padding)
+        return F.conv2d(x, self.weight.to(x.dtype), stride=stride, padding=self.padding, groups=self.groups)
+
+
+def sides(length: int, kernel: int, stride: int, same: bool) -> tuple[int, int]:
+    """Pixels of padding before and after one dimension of a convolution's input, `length` pixels long."""
+    rounded_up = -(-length // stride)
+    total = max((rounded_up - 1) * stride + kernel - length, 0) if same else kernel - 1
+    return total // 2, total - total // 2
 
 
 class Linear(nn.Module):
@@ -330,21 +349,70 @@ def whitening_filters(images: Tensor, stem: WhitenStem) -> Tensor:
     return out
 
 
+class Dropout(nn.Module):
+    """In training a share of x is set to 0 and the rest made larger, so that its mean stays; else nothing.
+
+    Once `step` is set, which ones depends on it and on nothing else: a step that is captured and replayed
+    leaves out others each time, and a run that is resumed the same as one that was not interrupted.
+    """
+
+    step: Tensor | None = None  # (1,) int64, on the device
+
+    def __init__(self, share: float):
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.share:
+            return x
+        if self.step is None:
+            return F.dropout(x, self.share)
+        places = torch.arange(x.numel(), device=x.device) + self.step * x.numel()
+        keep = (uniform(places) >= self.share).reshape(x.shape)
+        return x * keep / (1 - self.share)
+
+
+def uniform(counters: Tensor) -> Tensor:
+    """Float32 numbers from 0 to below 1, each made of one int64: SplitMix64 (Steele, 2014)."""
+    z = counters * signed(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> 30 & (1 << 34) - 1)) * signed(0xBF58476D1CE4E5B9)  # torch's shift copies the sign: masked
+    z = (z ^ (z >> 27 & (1 << 37) - 1)) * signed(0x94D049BB133111EB)
+    z = z ^ (z >> 31 & (1 << 33) - 1)
+    return (z >> 40 & (1 << 24) - 1).float() / (1 << 24)
+
+
+def signed(word: int) -> int:
+    """The signed number that has the same 64 bits, the first of which is set."""
+    return word - (1 << 64)
+
+
 class Network(nn.Module):
     """A net as the program uses it.
 
     Args:
         body: images (B, C, H, W) to features (B, F).
         head: features to logits (B, classes).
+        dropout: share of the features that the head does not see in training.
     """
 
-    def __init__(self, body: nn.Module, head: Linear):
+    def __init__(self, body: nn.Module, head: Linear, dropout: float = 0.0):
         super().__init__()
         self.body, self.head = body, head
+        self.dropout = Dropout(dropout) if dropout else nn.Identity()
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the head reads of images (B, C, H, W): (B, F)."""
+        out: Tensor = self.body(x)
+        return out
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.body(x))
+        out: Tensor = self.head(self.dropout(self.features(x)))
         return out
+
+    def follow(self, step: Tensor) -> None:
+        """Draw what is random in a training step from the step's number, (1,) int64 on the device."""
+        if isinstance(self.dropout, Dropout):
+            self.dropout.step = step
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw all parameters again, in place, from a CPU generator: the same on every device."""
@@ -356,7 +424,7 @@ class Network(nn.Module):
         """Let our own kernels stand in for PyTorch's operations, where they take what comes."""
         for module in self.modules():
             if isinstance(module, Conv2d):
-                module.native = used(kernels, "convolution")
+                module.native = module.groups == 1 and used(kernels, "convolution")
             elif isinstance(module, Chain):
                 module.native = used(kernels, "pool_norm_act")
 
@@ -399,10 +467,11 @@ def role_of(module: nn.Module, leaf: str) -> Role:
 
 
 class GlobalPool(nn.Module):
-    """(B, C, H, W) to (B, C) or (B, 2 C): the largest value of each channel, alone or with its mean.
+    """(B, C, H, W) to (B, C) or (B, 2 C): the largest value of each channel, its mean, or both.
 
     Args:
-        kind: `max`; `max_plus_mean` adds the two; `max_and_mean` puts them side by side.
+        kind: `max`; `mean`, in float32 of half precision; `max_plus_mean` adds the two; `max_and_mean` puts
+            them side by side.
     """
 
     def __init__(self, kind: str = "max"):
@@ -410,6 +479,8 @@ class GlobalPool(nn.Module):
         self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "mean":
+            return x.mean((2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
         largest = F.max_pool2d(x, x.shape[-2:]).flatten(1)
         if self.kind == "max":
             return largest

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hotlap.errors import UserError
-from hotlap.nets import ResNet18
+from hotlap.nets import AirNet, ResNet9
 from hotlap.plan import Plan, Trick
 
 
@@ -30,6 +30,6 @@ class Celu(Trick):
     excludes = ("gelu", "silu")
 
     def __call__(self, plan: Plan) -> Plan:
-        if isinstance(plan.net, ResNet18):
-            raise UserError("celu: resnet18 has ReLU built in; use it with resnet9 or airnet")
+        if not isinstance(plan.net, AirNet | ResNet9):
+            raise UserError("celu: this net has its activation built in; use it with resnet9 or airnet")
         return replace(plan, net=replace(plan.net, activation="celu", celu_alpha=self.alpha))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hotlap.errors import UserError
-from hotlap.nets import ResNet18
+from hotlap.nets import AirNet, ResNet9
 from hotlap.plan import Plan, Trick
 
 
@@ -22,6 +22,6 @@ class Gelu(Trick):
     excludes = ("celu", "silu")
 
     def __call__(self, plan: Plan) -> Plan:
-        if isinstance(plan.net, ResNet18):
-            raise UserError("gelu: resnet18 has ReLU built in; use it with resnet9 or airnet")
+        if not isinstance(plan.net, AirNet | ResNet9):
+            raise UserError("gelu: this net has its activation built in; use it with resnet9 or airnet")
         return replace(plan, net=replace(plan.net, activation="gelu"))

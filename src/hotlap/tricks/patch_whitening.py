@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hotlap.errors import UserError
-from hotlap.nets import ResNet18, WhitenStem
+from hotlap.nets import AirNet, ResNet9, WhitenStem
 from hotlap.plan import Plan, Trick
 
 
@@ -45,8 +45,8 @@ class PatchWhitening(Trick):
     )
 
     def __call__(self, plan: Plan) -> Plan:
-        if isinstance(plan.net, ResNet18):
-            raise UserError("patch-whitening: resnet18 has a stem of its own; use it with resnet9 or airnet")
+        if not isinstance(plan.net, AirNet | ResNet9):
+            raise UserError("patch-whitening: this net has a stem of its own; use it with resnet9 or airnet")
         stem = WhitenStem(
             self.kernel, self.signs, self.bias, self.eps, self.images, self.padding, self.pointwise
         )

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hotlap.errors import UserError
+from hotlap.nets import EfficientNetLite
 from hotlap.plan import Plan, Trick
 
 
@@ -25,6 +26,8 @@ class Widths(Trick):
     failures = "width alone is a slow way to accuracy"
 
     def __call__(self, plan: Plan) -> Plan:
+        if isinstance(plan.net, EfficientNetLite):
+            raise UserError("widths: this net's come with net.variant; set that")
         wanted = len(plan.net.widths)
         if len(self.channels) != wanted:
             raise UserError(f"widths: this net has {wanted} widths; give channels as many values")

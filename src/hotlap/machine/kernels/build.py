@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from hotlap.files import user_cache
 from hotlap.machine.processor import cpu_features, cpu_name
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("cpu.cpp", "winograd.cpp", "amx.cpp"))
+ANYWHERE = (Path(__file__).with_name("depthwise.cpp"),)  # what runs on every processor
 HEADERS = tuple(Path(__file__).with_name(name) for name in ("lanes.h", "kept.h"))
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w")
 NEEDED = "avx512_bf16"
@@ -31,17 +33,30 @@ WAIT_S = 120.0
 
 @functools.cache
 def library() -> ctypes.CDLL | str:
-    """The kernels, or in words why there are none."""
+    """The kernels for training, or in words why there are none."""
     if NEEDED not in cpu_features():
         return NO_SUCH_PROCESSOR
+    return loaded("cpu", SOURCES, declared)
+
+
+@functools.cache
+def anywhere() -> ctypes.CDLL | str:
+    """The kernels for nets that no longer learn, or in words why there are none."""
+    return loaded("any", ANYWHERE, lambda lib: lib)
+
+
+def loaded(
+    name: str, sources: tuple[Path, ...], declare: Callable[[ctypes.CDLL], ctypes.CDLL]
+) -> ctypes.CDLL | str:
+    """The library of that name, built if it is not there, or in words why there is none."""
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         return "no C++ compiler; one called c++ or g++ builds them"
-    path = user_cache(None) / "kernels" / f"cpu-{key_of(compiler, *FLAGS)}.so"
+    path = user_cache(None) / "kernels" / f"{name}-{key_of(compiler, *FLAGS, sources=sources)}.so"
     try:
         if not path.exists():
-            build(compiler, path)
-        return declared(ctypes.CDLL(str(path)))
+            build(compiler, sources, path)
+        return declare(ctypes.CDLL(str(path)))
     except subprocess.CalledProcessError as error:
         lines = (error.stderr or "").strip().splitlines() or ["no message"]
         return f"{compiler} failed: {lines[0]}"
@@ -49,10 +64,10 @@ def library() -> ctypes.CDLL | str:
         return f"cannot be built: {error}"
 
 
-def key_of(*more: object) -> str:
+def key_of(*more: object, sources: tuple[Path, ...] = SOURCES) -> str:
     """A short key that changes when what was built or measured of the sources no longer holds."""
     facts = [
-        *(p.read_text() for p in (*SOURCES, *HEADERS)),
+        *(p.read_text() for p in (*sources, *HEADERS)),
         cpu_name(),
         *cpu_features(),
         torch.__version__,
@@ -61,13 +76,13 @@ def key_of(*more: object) -> str:
     return hashlib.sha256("\0".join(map(str, facts)).encode()).hexdigest()[:16]
 
 
-def build(compiler: str, path: Path) -> None:
+def build(compiler: str, sources: tuple[Path, ...], path: Path) -> None:
     """Compile to a file beside `path` and move it there, so that no other process sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, made = tempfile.mkstemp(suffix=".so", dir=path.parent)
     os.close(handle)
     try:
-        words = [compiler, *FLAGS, *map(str, SOURCES), *openmp(), "-o", made]
+        words = [compiler, *FLAGS, *map(str, sources), *openmp(), "-o", made]
         subprocess.run(words, check=True, capture_output=True, text=True, timeout=WAIT_S)
         os.replace(made, path)
     finally:

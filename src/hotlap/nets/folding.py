@@ -1,0 +1,88 @@
+"""A net that no longer learns, made fast: norms folded into the convolutions before them, in one dtype."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from hotlap.machine.backend import Backend
+from hotlap.machine.kernels import frozen
+from hotlap.nets.layers import BatchNorm, Conv2d, Network, sides
+
+MOST = {nn.ReLU: math.inf, nn.ReLU6: 6.0}  # activations that a convolution does at once
+IMAGES_A_THREAD = 4  # whose activations stay in a CPU's caches from layer to layer
+
+
+class FoldedConv(nn.Module):
+    """act(norm(conv(x))) of known statistics. Input (B, C_in, H, W) of its dtype, output as conv's.
+
+    Args:
+        most: the activation clamps from 0 to this; None is no activation.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: Conv2d, norm: BatchNorm, most: float | None, dtype: torch.dtype):
+        super().__init__()
+        scale = norm.weight.double() / (norm.running_var.double() + norm.norm.eps).sqrt()
+        weight = conv.weight.double() * scale[:, None, None, None]
+        bias = norm.bias.double() - norm.running_mean.double() * scale
+        self.register_buffer("weight", weight.to(dtype).to(memory_format=torch.channels_last))
+        self.register_buffer("bias", bias.to(dtype))
+        self.kernel, self.stride, self.same = conv.kernel, conv.stride, conv.same
+        self.held = frozen.Frozen(self.weight, self.bias, conv.stride, conv.groups, most)
+        own = weight.device.type == "cpu" and frozen.possible(self.weight, conv.stride, conv.groups, most)
+        if own and frozen.pays(dtype, torch.get_num_threads()):
+            taps = frozen.pack(weight, bias, dtype)  # not rounded: our own kernel multiplies in float32
+            self.held = frozen.Frozen(self.weight, self.bias, conv.stride, conv.groups, most, taps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = (sides(n, self.kernel, self.stride, self.same) for n in x.shape[2:])
+        return frozen.convolution(x, self.held, rows, columns)
+
+
+class FrozenNetwork(Network):
+    """A net for use only: what `folded` makes."""
+
+    def __init__(self, network: Network, backend: Backend):
+        super().__init__(network.body, network.head)
+        self.backend = backend
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> Tensor:
+        """As `Network.features`, of normalised images (B, C, H, W) of any dtype and layout."""
+        x = x.to(self.backend.device, self.backend.dtype, memory_format=self.backend.format)
+        few = IMAGES_A_THREAD * torch.get_num_threads()
+        if x.device.type != "cpu" or len(x) <= few:
+            return super().features(x)
+        return torch.cat([super(FrozenNetwork, self).features(part) for part in x.split(few)])
+
+
+def folded(network: Network, backend: Backend) -> FrozenNetwork:
+    """A copy of a net in evaluation, in the backend's arithmetic, for images that need no gradient.
+
+    A norm that follows a convolution becomes part of it, as does a ReLU or ReLU6 after that; others stay.
+    Results differ from the net's own by rounding alone. The copy does not follow the net if that learns on.
+    """
+    made = copy.deepcopy(network).requires_grad_(False).to(backend.device).eval()
+    for module in list(made.modules()):
+        if isinstance(module, nn.Sequential):
+            fold(module, backend.dtype)
+    return FrozenNetwork(made, backend).eval()
+
+
+def fold(chain: nn.Sequential, dtype: torch.dtype) -> None:
+    """Put a `FoldedConv` in the place of each convolution of the chain that a norm follows, in place."""
+    named = list(chain.named_children())
+    for i, (name, conv) in enumerate(named):
+        norm, act = [module for _, module in (*named[i + 1 : i + 3], ("", None), ("", None))][:2]
+        if not (isinstance(conv, Conv2d) and isinstance(norm, BatchNorm)):
+            continue
+        most = MOST.get(type(act)) if act is not None else None
+        setattr(chain, name, FoldedConv(conv, norm, most, dtype))
+        for other, _ in named[i + 1 : i + 2 + (most is not None)]:
+            delattr(chain, other)
