@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from conftest import TINY, one_line, snapshot
-from hotlap import data
 
 
 def summary_of(folder: Path) -> dict:
@@ -203,85 +202,6 @@ def test_a_damaged_model_is_refused_in_one_line(cli, broken, tmp_path, damage):
         assert (done.status, done.out) == (2, "")
         assert str(broken) in one_line(done.err)
     assert snapshot(broken) == before
-
-
-# -- predict -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def test_images(tmp_path_factory) -> tuple[Path, list[str]]:
-    """The test images as PNG files, in order, and their classes."""
-    folder = tmp_path_factory.mktemp("images")
-    dataset = data.load("patterns:200,50")
-    for i, image in enumerate(dataset.test.images):
-        Image.fromarray(np.array(image)).save(folder / f"{i:02}.png")
-    (folder / "notes.txt").write_text("not an image, and not asked for")
-    return folder, [dataset.spec.class_names[i] for i in dataset.test.labels]
-
-
-@pytest.mark.parametrize("tta", ["none", "flip", "flip_translate"])
-def test_predictions_of_the_test_images_score_what_eval_finds(cli, trained, test_images, tta):
-    folder, labels = test_images
-    found = json.loads(cli("predict", trained, folder, "--tta", tta, "--json").out)["predictions"]
-    assert [Path(p["path"]).name for p in found] == [f"{i:02}.png" for i in range(50)]
-    right = sum(p["label"] == label for p, label in zip(found, labels, strict=True))
-    assert 100 * right / 50 == json.loads(cli("eval", trained, "--tta", tta, "--json").out)["accuracy"]
-    for p in found:
-        assert sum(p["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-        assert p["probability"] == p["probabilities"][p["label"]] == max(p["probabilities"].values())
-        assert p["resized_from"] is None
-
-
-def test_files_folders_and_globs_name_each_image_once(cli, trained, test_images):
-    folder, _ = test_images
-    done = cli("predict", trained, folder / "03.png", folder / "0*.png", folder / "01.png", "--json")
-    names = [Path(p["path"]).name for p in json.loads(done.out)["predictions"]]
-    assert names == ["03.png", *(f"0{i}.png" for i in (0, 1, 2, 4, 5, 6, 7, 8, 9))]
-    assert "resized" not in done.err
-
-
-def test_top_is_how_many_classes_are_printed(cli, trained, test_images):
-    folder, _ = test_images
-    for top in (1, 3, 99):
-        assert cli("predict", trained, folder / "00.png", "--top", top).out.count("%") == min(top, 10)
-
-
-def test_an_image_of_another_size_is_resized_and_it_is_said(cli, trained, tmp_path):
-    Image.new("RGB", (48, 40), "red").save(tmp_path / "big.png")
-    done = cli("predict", trained, tmp_path / "big.png", "--json")
-    assert json.loads(done.out)["predictions"][0]["resized_from"] == [40, 48]
-    note = one_line(cli("predict", trained, tmp_path / "big.png").err)
-    assert note == f"the image was resized to the model's size (bicubic; {tmp_path / 'big.png'} from 40x48)"
-    Image.new("RGB", (32, 32), "red").save(tmp_path / "fits.png")
-    assert "1 of 2 images were resized" in cli("predict", trained, tmp_path).err
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "CMYK", "I;16", "LA"])
-def test_images_of_every_mode_are_read(cli, trained, tmp_path, mode):
-    Image.new(mode, (32, 32)).save(tmp_path / "image.tif")
-    done = cli("predict", trained, tmp_path / "image.tif")
-    assert done.status == 0, done.err
-
-
-def test_what_is_no_image_is_refused_in_one_line(cli, trained, tmp_path):
-    good = tmp_path / "good.png"
-    Image.new("RGB", (32, 32)).save(good)
-    (tmp_path / "text.png").write_text("not an image")
-    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:60])
-    (tmp_path / "bare").mkdir()
-    (tmp_path / "cwd" / "made.png").mkdir()
-    mistakes = {
-        tmp_path / "text.png": "text.png: not an image that reads",
-        tmp_path / "cut.png": "cut.png: not an image that reads",
-        tmp_path / "bare": "bare: no images in this folder",
-        tmp_path / "gone.png": "gone.png: no such file, folder or match",
-        tmp_path / "gone*.png": "gone*.png: no such file, folder or match",
-        tmp_path / "cwd": "made.png: not an image that reads",
-    }
-    for path, words in mistakes.items():
-        done = cli("predict", trained, good, path)
-        assert words in one_line(done.err)
-        assert (done.status, done.out) == (2, "")
 
 
 # -- data and doctor -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from PIL import Image
 
 import hotlap
 from hotlap.engine.clock import Clock, process_age
+from hotlap.runs.checkpoint import load_model
 from hotlap.runs.reporter import Reporter
 
 TINY = {
@@ -62,7 +63,8 @@ def test_the_model_in_hand_is_the_model_on_disk(result, tmp_path):
     mean, std = (torch.tensor(v)[None, :, None, None] for v in (result.spec.mean, result.spec.std))
     x = (torch.tensor(data.test.images[:6]).permute(0, 3, 1, 2) - mean) / std
     with torch.no_grad():
-        want = result.model(x.contiguous(memory_format=torch.channels_last)).softmax(1)
+        logits = result.model(x.contiguous(memory_format=torch.channels_last))
+    want = (logits / load_model(result.folder).temperature).softmax(1)
     for p, row in zip(found, want, strict=True):
         assert list(p.probabilities) == list(result.spec.class_names)
         assert torch.allclose(torch.tensor(list(p.probabilities.values())), row, atol=1e-5)

@@ -20,6 +20,8 @@ VERBS = {
     "eval": "measure a saved model's accuracy",
     "report": "the page of a run: what it came to, where its seconds went, what it gets wrong",
     "predict": "classify image files with a saved model",
+    "export": "a saved model as one file that runs without hotlap: ONNX, int8, or a torch program",
+    "serve": "a saved model behind a page and an address on this machine",
     "recipes": "list, show, compare and copy recipes",
     "tricks": "list and show tricks",
     "ladder": "what each rung of a ladder of recipes takes, reaches and buys",

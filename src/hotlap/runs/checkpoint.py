@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from hotlap.data.fit import HOWS, WHITE
 from hotlap.errors import UserError
 from hotlap.files import write_atomic
 from hotlap.spec import DataSpec
@@ -65,21 +67,66 @@ def load_state(folder: Path) -> Saved:
 
 
 @dataclass(frozen=True)
+class Preprocessing:
+    """What is done to a picture before the net sees it; see `hotlap.data.fit`.
+
+    Args:
+        size: (height, width) in pixels of what the net reads.
+        fit: how a picture of another size is brought to it: `crop`, `pad` or `stretch`.
+        background: red, green and blue, 0 to 255, of what is padded and of what shows through transparency.
+        channels: 1 or 3 for pictures; a net on arrays may read any number.
+    """
+
+    size: tuple[int, int]
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    background: tuple[int, int, int] = WHITE
+    channels: int = 3
+
+    @staticmethod
+    def of(spec: DataSpec) -> Preprocessing:
+        """What is done where nothing is said: the data's own size and channels, cropped to."""
+        return Preprocessing((spec.height, spec.width), channels=spec.channels)
+
+
+@dataclass(frozen=True)
 class SavedModel:
-    """Weights to use, with all that is needed to use them."""
+    """Weights to use, with all that is needed to use them.
+
+    Args:
+        preprocessing: of pictures; a file that does not say has `Preprocessing.of` its spec.
+        temperature: logits are divided by it before the softmax.
+    """
 
     tensors: dict[str, Tensor]
     recipe: str
     spec: DataSpec
+    preprocessing: Preprocessing
+    temperature: float = 1.0
 
 
-def save_model(path: Path, tensors: dict[str, Tensor], recipe: str, spec: DataSpec) -> None:
+def save_model(
+    path: Path,
+    tensors: dict[str, Tensor],
+    recipe: str,
+    spec: DataSpec,
+    preprocessing: Preprocessing | None = None,
+    temperature: float = 1.0,
+) -> None:
     """Write weights with the resolved recipe and the data's description inside the same file.
+
+    Args:
+        preprocessing, temperature: as in `SavedModel`.
 
     Raises:
         UserError: if it cannot be written.
     """
-    write_atomic(path, pack(tensors, {"recipe": recipe, "spec": json.dumps(asdict(spec))}))
+    metadata = {
+        "recipe": recipe,
+        "spec": json.dumps(asdict(spec)),
+        "preprocessing": json.dumps(asdict(preprocessing or Preprocessing.of(spec))),
+        "temperature": repr(float(temperature)),
+    }
+    write_atomic(path, pack(tensors, metadata))
 
 
 def load_model(path: Path) -> SavedModel:
@@ -102,11 +149,35 @@ def load_model(path: Path) -> SavedModel:
             mean=tuple(raw["mean"]),
             std=tuple(raw["std"]),
         )
-        return SavedModel(tensors, metadata["recipe"], spec)
+        saved = SavedModel(tensors, metadata["recipe"], spec, Preprocessing.of(spec))
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"{file}: not weights saved by hotlap ({error} is missing); give a run's folder"
         ) from None
+    try:
+        if "preprocessing" in metadata:
+            saved = replace(saved, preprocessing=read_preprocessing(metadata["preprocessing"], spec))
+        temperature = float(metadata.get("temperature", "1"))
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"a temperature of {temperature:g}")
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{file}: damaged ({error}); train again") from None
+    return replace(saved, temperature=temperature)
+
+
+def read_preprocessing(text: str, spec: DataSpec) -> Preprocessing:
+    """What `save_model` wrote of it.
+
+    Raises:
+        KeyError, ValueError, TypeError: it is something else.
+    """
+    raw = json.loads(text)
+    height, width = map(int, raw["size"])
+    red, green, blue = map(int, raw["background"])
+    made = Preprocessing((height, width), raw["fit"], (red, green, blue), int(raw["channels"]))
+    if made.fit not in HOWS or (made.channels, *made.size) != spec.shape:
+        raise ValueError(f"a preprocessing of {text}")
+    return made
 
 
 def pack(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
