@@ -28,7 +28,7 @@ CORE = ("plan/plan.py", "engine/program.py", "engine/loop.py")
 
 
 def test_the_core_stays_small():
-    assert sum(len((ROOT / f).read_text().splitlines()) for f in CORE) <= 560
+    assert sum(len((ROOT / f).read_text().splitlines()) for f in CORE) <= 600
     assert len((ROOT / "engine/loop.py").read_text().splitlines()) < 60
 
 

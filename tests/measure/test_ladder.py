@@ -10,9 +10,9 @@ import pytest
 
 from helpers import TINY_SETTINGS
 from hotlap.errors import UserError
+from hotlap.inspect.throughput import Projection
 from hotlap.measure import ladder as module
 from hotlap.measure.ladder import Ladder, Rung, Trained, compare, within_budget
-from hotlap.measure.throughput import Projection
 from hotlap.plan.recipe import Set
 from hotlap.recipes import BUILTIN
 from hotlap.recipes.published import AFTER, PAGE, PUBLISHED

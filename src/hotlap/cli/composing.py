@@ -109,20 +109,24 @@ def trick_of(word: str) -> Trick:
     return make_trick(name, settings_of([s for s in settings if s]), "--with")
 
 
-def compose(args: argparse.Namespace) -> Recipe:
-    """The recipe asked for, with what the command line changes."""
+def compose(args: argparse.Namespace, base: Recipe | None = None) -> Recipe:
+    """The recipe asked for, or `base` where none was, with what the command line changes."""
     from hotlap.plan.recipe import Set
     from hotlap.recipes import find
 
-    recipe = find(args.recipe)
+    recipe = base or find(args.recipe or "demo")
     tricks = [trick_of(word) for word in args.with_]
     settings = settings_of(args.set)
     if args.epochs is not None:
         settings["epochs"] = args.epochs
     if getattr(args, "target", None) is not None:
         settings["target"] = args.target
+    if getattr(args, "balance", False):
+        settings["loss.balance"] = "classes"
     if tricks or args.without or settings:
         sets = [Set(k, v) for k, v in settings.items()]
         recipe = recipe.then(recipe.name, *tricks, *sets, without=args.without)
+    if getattr(args, "from_", None) is not None:
+        recipe = recipe.starting_from(str(args.from_))
     recipe.plan()  # what is wrong in it is said now, before torch is imported
     return recipe

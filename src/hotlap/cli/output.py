@@ -49,7 +49,7 @@ class Output:
         room = shutil.get_terminal_size((100, 24)).columns - sum(widths) - 2 * len(widths) - len(indent)
         for row in table:
             head = "".join(f"{cell:<{width}}  " for cell, width in zip(row, widths, strict=False))
-            lines = textwrap.wrap(row[-1], max(room, 30)) or [""]
+            lines = textwrap.wrap(row[-1], max(room, 30), break_on_hyphens=False) or [""]
             self.say(f"{indent}{head}{lines[0]}".rstrip())
             for line in lines[1:]:
                 self.say(" " * (len(indent) + len(head)) + line)

@@ -13,6 +13,7 @@ from hotlap.cli.output import Output
 from hotlap.engine.clock import Clock
 from hotlap.engine.program import Program
 from hotlap.machine.backend import Backend
+from hotlap.plan.start import FittedHead
 from hotlap.runs.reporter import Reporter, Row
 from hotlap.runs.run import Run
 
@@ -51,7 +52,7 @@ class TerminalReporter(Reporter):
         parameters = sum(p.numel() for p in program.model.parameters() if p.requires_grad)
         self.out.say(
             f"{run.recipe.name} on {run.data} ({spec.train_count:,} + {spec.test_count:,} images),"
-            f" seed {run.seed}: {parameters:,} parameters, {self.total} steps of {self.batch}"
+            f" seed {run.seed}: {parameters:,} parameters, {self._work(run)}"
         )
         self.out.say(describe_backend(backend))
         self.out.say(f"run folder: {run.folder}")
@@ -60,12 +61,28 @@ class TerminalReporter(Reporter):
         if self.console.is_terminal:
             columns = (
                 BarColumn(40),
-                TextColumn("{task.completed}/{task.total} steps"),
+                TextColumn("{task.completed}/{task.total}"),
                 TimeRemainingColumn(),
             )
             self.bar = Progress(*columns, console=self.console, transient=True, refresh_per_second=2)
             self.task = self.bar.add_task("train", total=self.total)
             self.bar.start()
+
+    def _work(self, run: Run) -> str:
+        if isinstance(run.recipe.plan().head, FittedHead):
+            return "features once, then a classifier fitted on them"
+        return f"{self.total} steps of {self.batch}"
+
+    def looking(self, done: int, total: int, rate: float) -> None:
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, completed=done, total=total)
+        elif time.monotonic() - self.said > PLAIN_EVERY_S:
+            self._line(f"  looked at {done:,} of {total:,} images, {rate:.0f} images/s")
+
+    def restart(self, program: Program) -> None:
+        self.total = program.steps
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, total=self.total)
 
     def step(self, step: int, clock: Clock) -> None:
         if self.bar and self.task is not None:

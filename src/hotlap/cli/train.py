@@ -5,27 +5,43 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hotlap.cli.arguments import common
-from hotlap.cli.composing import changes, compose
+from hotlap.cli.composing import changes, compose, loading
 from hotlap.cli.output import DONE, MISSED, Output
 from hotlap.errors import UserError
 from hotlap.machine.processor import check_threads
 from hotlap.report.words import describe_views
 
 if TYPE_CHECKING:
-    pass
+    from hotlap.plan.recipe import Recipe
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recipe",
         nargs="?",
-        default="demo",
-        help="a recipe's name (`hotlap recipes list`) or a TOML file (default: demo)",
+        help="a recipe's name (`hotlap recipes list`) or a TOML file (default: demo; for images of your own"
+        " what suits them)",
     )
     changes(parser)
+    parser.add_argument(
+        "--from",
+        dest="from_",
+        type=Path,
+        metavar="RUN",
+        help="start from the weights of a run's folder or of a .safetensors file",
+    )
+    parser.add_argument(
+        "--balance", action="store_true", help="let rare classes count as much as common ones"
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="take so long for all of it: epochs and resolution are fitted to the time",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--target", type=float, metavar="PCT", help="exit with status 3 if accuracy falls short"
@@ -46,19 +62,37 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check(args)
-    recipe = None if args.resume else compose(args)
+    out = Output(args.json)
+    own = args.data is not None and args.recipe is None and not args.resume
+    recipe = None if args.resume or own else compose(args)
     from hotlap.cli.progress import TerminalReporter  # everything from here on imports torch
     from hotlap.engine.clock import process_age
     from hotlap.report.curve import save_curve
+    from hotlap.runs.choosing import sized
     from hotlap.runs.execute import execute
     from hotlap.runs.folder import default_folder, reopen
     from hotlap.runs.run import Run
 
-    out = Output(args.json)
-    if recipe is None:
+    if args.resume:
         this = reopen(args.resume)
     else:
+        how = loading(args)
+        seconds = None if args.minutes is None else 60 * args.minutes
+        recipe = recipe or choose(args, how, out)
         data = args.data or recipe.data
+        fits = sized(
+            recipe,
+            data,
+            how,
+            args.data_dir,
+            args.device,
+            args.threads,
+            seconds,
+            out.note,
+        )
+        recipe, how = fits.recipe, dict(fits.loading)
+        for reason in fits.reasons:
+            out.say(reason)
         folder = args.out or default_folder(recipe.name, data, args.seed)
         eval_every = 1 if args.eval_every is None else args.eval_every
         this = Run(
@@ -71,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
             args.threads,
             eval_every,
             command=shlex.join(["hotlap", *args.words]),
+            loading=how,
+            minutes=args.minutes,
         )
     with TerminalReporter(out) as reporter:
         result = execute(
@@ -81,13 +117,17 @@ def run(args: argparse.Namespace) -> int:
             checkpoint_s=args.checkpoint_every,
         )
     curve = save_curve(result.summary, result.history, result.folder / "curve.png")
-    met = result.accuracy >= result.target
+    summary, split = result.summary, result.summary["test_split"]
+    views = describe_views(summary["views"], summary["view_share"])
+    met = "met" if result.accuracy >= result.target else "missed"
+    aim = f", target {result.target:g}% {met}" if result.target else ""
     out.say()
+    count = result.spec.test_count
     out.say(
-        f"{result.recipe} on {result.data}: {result.accuracy:.2f}% on {result.spec.test_count:,} test images"
-        f" ({describe_views(result.summary['views'], result.summary['view_share'])}),"
-        f" target {result.target:g}% {'met' if met else 'missed'}"
+        f"{result.recipe} on {result.data}: {result.accuracy:.2f}% on {count:,} {split} images ({views}){aim}"
     )
+    for name, accuracy in summary["held"].items():
+        out.say(f"{name}: {accuracy:.2f}%, 1 view each, looked at now for the first time")
     clocks = result.clocks
     out.say(
         f"seconds: train {clocks['train']:.1f}, eval {clocks['eval']:.1f} (cold {clocks['cold']:.1f},"
@@ -108,12 +148,29 @@ def run(args: argparse.Namespace) -> int:
     return MISSED if args.target is not None and result.accuracy < args.target else DONE
 
 
+def choose(args: argparse.Namespace, how: dict[str, Any], out: Output) -> Recipe:
+    """The recipe that suits the data, where none was named, with what the command line changes."""
+    from hotlap.runs.choosing import choose_recipe
+
+    chosen = choose_recipe(args.data, how, args.data_dir, out.note)
+    recipe = compose(args, chosen.recipe if chosen else None)
+    if chosen:
+        out.say(f"recipe: {recipe.name}")
+        for reason in chosen.reasons:
+            out.say(f"  {reason}")
+    return recipe
+
+
 def check(args: argparse.Namespace) -> None:
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: give 0 or more")
     if args.target is not None and not 0 < args.target <= 100:
         raise UserError(f"--target {args.target:g}: give a percentage above 0, up to 100")
     check_threads(args.threads)
+    if args.minutes is not None and not 0 < args.minutes < float("inf"):
+        raise UserError(f"--minutes {args.minutes:g}: give a number of minutes above 0")
+    if args.minutes is not None and args.epochs is not None:
+        raise UserError("--minutes chooses the epochs; leave out --epochs")
     if args.eval_every is not None and args.eval_every < 0:
         raise UserError(f"--eval-every {args.eval_every}: give 0 or more epochs")
     if not args.checkpoint_every >= 0:
@@ -121,10 +178,13 @@ def check(args: argparse.Namespace) -> None:
     if args.resume:
         changed = [
             w
-            for w in ("data", "data_dir", "epochs", "out", "threads", "eval_every")
+            for w in (
+                *("data", "data_dir", "epochs", "out", "threads", "eval_every", "minutes", "from_"),
+                *("size", "fit", "label_column", "image_column"),
+            )
             if getattr(args, w) is not None
         ]
-        changed += [w for w in ("with_", "without", "set") if getattr(args, w)]
+        changed += [w for w in ("with_", "without", "set", "strict", "balance") if getattr(args, w)]
         if changed:
             word = changed[0].rstrip("_").replace("_", "-")
             raise UserError(f"--resume goes on with the run's own recipe and data; leave out --{word}")

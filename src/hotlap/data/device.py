@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import mmap
 import warnings
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from hotlap.data.dataset import Split
 from hotlap.machine.backend import Backend
 from hotlap.spec import DataSpec
+
+MOST_HELD = 1 << 30  # bytes of images that are brought into memory
+MOST_READ = 1 << 28  # bytes of a mapped file that may stay in memory
+
+
+def mapping_of(array: npt.NDArray[np.uint8]) -> mmap.mmap | None:
+    """The memory map that an array is a view of; None if it lies in memory."""
+    base: object = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None)
+    return base
 
 
 class DeviceSet:
@@ -37,17 +50,33 @@ class DeviceSet:
             self.images.random_(256)
         self.dtype, self.memory_format = backend.dtype, backend.format
         self.shape, self.classes = spec.shape, spec.classes
+        self.mapping: mmap.mmap | None = None  # of the file that the images stay in
+        self.read_bytes = 0
         std = torch.tensor(spec.std, dtype=torch.float64).clamp_min(1e-3)  # a constant channel stays finite
         mean = torch.tensor(spec.mean, dtype=torch.float64)
         self.scale = (1 / std).to(device, wide)
         self.shift = (-mean / std).to(device, wide)
 
     def fill(self, split: Split) -> None:
-        """Copy the split's images and labels in."""
-        for tensor, array in ((self.images, split.images), (self.labels, split.labels)):
-            with warnings.catch_warnings():  # a read-only memory map is fine to copy from
-                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-                tensor.copy_(torch.from_numpy(np.asarray(array)))
+        """Copy the split's images and labels in. On a CPU, images of more than `MOST_HELD` bytes stay in the
+        file they are mapped from, and are read batch by batch."""
+        with warnings.catch_warnings():  # a read-only memory map is fine to read from
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            self.labels.copy_(torch.from_numpy(np.asarray(split.labels)))
+            images = torch.from_numpy(np.asarray(split.images))
+        large = self.images.device.type == "cpu" and split.images.nbytes > MOST_HELD
+        self.mapping = mapping_of(split.images) if large else None
+        if self.mapping is not None:
+            self.images = images
+        else:
+            self.images.copy_(images)
+
+    def _let_go(self, images: int) -> None:
+        """Give back the pages of the file that were read, once they are many."""
+        self.read_bytes += images * self.images[0].numel()
+        if self.mapping is not None and self.read_bytes > MOST_READ:
+            self.mapping.madvise(mmap.MADV_DONTNEED)
+            self.read_bytes = 0
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,6 +97,8 @@ class DeviceSet:
             lines = self.images.view(n * h, w * c).index_select(0, (index[:, None] * h + rows).view(-1))
             offsets = (columns[:, :, None] * c + torch.arange(c, device=index.device)).view(b, 1, w * c)
             batch = lines.view(b, h, w * c).gather(2, offsets.expand(b, h, w * c)).view(b, h, w, c)
+        if self.mapping is not None:
+            self._let_go(len(index))
         return self.normalise(batch)
 
     def normalise(self, batch: Tensor) -> Tensor:

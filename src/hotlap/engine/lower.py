@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
 from hotlap.data.dataset import Dataset
 from hotlap.data.device import DeviceSet
 from hotlap.data.loading import HostLoader
@@ -9,20 +13,37 @@ from hotlap.engine.feed.device import DeviceFeed
 from hotlap.engine.feed.host import HostFeed
 from hotlap.engine.program import Program
 from hotlap.engine.selected import SelectedFeed
+from hotlap.errors import UserError
 from hotlap.machine.backend import Backend
 from hotlap.plan import HardExamples, Plan
 from hotlap.plan.checks import check_plan
+from hotlap.plan.start import FittedHead, Scratch
 
 
-def lower(plan: Plan, dataset: Dataset, backend: Backend) -> Program:
+def lower(
+    plan: Plan,
+    dataset: Dataset,
+    backend: Backend,
+    start: Mapping[str, Tensor] | None = None,
+    held: Program | None = None,
+) -> Program:
     """The program of `plan` on a data set and a device. Call its `compile`, then `upload`, before it runs.
+
+    Args:
+        start: tensors by name that a run starts with, where `plan.start` asks for such.
+        held: a program of the same data set and backend, whose images this one shares.
 
     Raises:
         UserError: if the plan cannot run on such data, or a role of the net has no rule.
     """
     check_plan(plan, dataset.spec)
-    images = DeviceSet(dataset.train, dataset.spec, backend)
-    return Program(plan, dataset, backend, build_feed(plan, dataset, images, backend))
+    if start is None and not isinstance(plan.start, Scratch):
+        raise UserError("start: this plan starts from learnt weights, which only `hotlap train` brings")
+    if isinstance(plan.head, FittedHead):
+        raise UserError("head: a fitted classifier takes no steps; `hotlap train` fits it")
+    images = held.train_set if held else DeviceSet(dataset.train, dataset.spec, backend)
+    tested = held.test_set if held else DeviceSet(dataset.test, dataset.spec, backend)
+    return Program(plan, dataset, backend, build_feed(plan, dataset, images, backend), tested, start)
 
 
 def build_feed(plan: Plan, dataset: Dataset, images: DeviceSet, backend: Backend) -> DeviceFeed:

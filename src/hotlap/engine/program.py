@@ -9,7 +9,7 @@ of one structure is the same kernels on the same addresses every time, so on CUD
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from hotlap.data.dataset import Dataset
 from hotlap.data.device import DeviceSet
+from hotlap.engine.balance import class_weights
 from hotlap.engine.feed.device import DeviceFeed
 from hotlap.engine.views import all_logits
 from hotlap.errors import UserError
@@ -67,6 +68,8 @@ class Program:
         dataset: its images are held on the device once `upload` has been called.
         backend: device and arithmetic.
         feed: where batches come from; it holds the training images.
+        test_set: the images that accuracy is measured on.
+        start: tensors of the net by name that a run starts with, in place of those drawn from its seed.
 
     Attributes:
         steps, steps_per_epoch: of the whole run, and of one epoch.
@@ -85,6 +88,8 @@ class Program:
         dataset: Dataset,
         backend: Backend,
         feed: DeviceFeed,
+        test_set: DeviceSet,
+        start: Mapping[str, Tensor] | None = None,
     ):
         self.plan, self.dataset, self.backend = plan, dataset, backend
         device, wide = backend.device, backend.weights_dtype
@@ -92,8 +97,10 @@ class Program:
         model = build_net(plan.net, dataset.spec)
         self.model = model.to(device, wide).to(memory_format=backend.format)  # type: ignore[call-overload]
         self.model.use_kernels(backend.kernels)
-        self.train_set, self.test_set = feed.images, DeviceSet(dataset.test, dataset.spec, backend)
+        self.train_set, self.test_set = feed.images, test_set
         self.feed = feed
+        self.start = {name: t.to(device, wide) for name, t in (start or {}).items()}
+        self.class_weights = class_weights(plan.loss, dataset, device, wide)
         self.model.follow(feed.step_index)
         self.steps, self.steps_per_epoch = self.feed.steps, self.feed.steps_per_epoch
         self.losses = torch.zeros(self.steps, dtype=wide, device=device)
@@ -231,13 +238,17 @@ class Program:
 
     @torch.no_grad()
     def begin(self, seed: int) -> None:
-        """`reset`, then set what is computed from the training images (whitening) and start the averages."""
+        """`reset`, then set what is computed from the training images (whitening), take the tensors that the
+        run starts with, and start the averages."""
         self.reset(seed)
         self.feed.begin(seed)
         wanted = min(self.model.calibration_images, len(self.train_set))
         if wanted:
             images = self.train_set.read(torch.arange(wanted, device=self.backend.device))
             self.model.calibrate(images.to(self.backend.weights_dtype))
+        held = self.model.state_dict()
+        for name, tensor in self.start.items():
+            held[name].copy_(tensor)
         for averaged in self.averages:
             torch._foreach_copy_(averaged.slow, averaged.fast)
 
@@ -268,7 +279,8 @@ class Program:
     def _forward(self, x: Tensor, target: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.model(x)
         smoothing = self.plan.loss.smoothing
-        losses = F.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing)
+        weights = self.class_weights
+        losses = F.cross_entropy(logits, target, weights, reduction="none", label_smoothing=smoothing)
         return losses, logits.detach().argmax(1) == labels
 
     def _objective(self, losses: Tensor) -> Tensor:

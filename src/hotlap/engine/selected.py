@@ -35,7 +35,7 @@ class Selector(Program):
         proxy = replace(plan, net=sampler.net, sampler=Shuffle(), after=(), freeze=())
         check_plan(proxy, dataset.spec)
         feed = DeviceFeed(proxy, images, backend, sampler.of)
-        super().__init__(proxy, dataset, backend, feed)
+        super().__init__(proxy, dataset, backend, feed, DeviceSet(dataset.test, dataset.spec, backend))
         self.picks = torch.zeros(self.steps, plan.batch_size, dtype=torch.int64, device=backend.device)
 
     def _phase(self, group: Group, step: int) -> Phase | None:

@@ -27,13 +27,13 @@ from hotlap.errors import UserError
 from hotlap.files import Notify, silent, slug, write_atomic
 from hotlap.inspect.cost import cost
 from hotlap.inspect.roofline import convolution_peak
+from hotlap.inspect.throughput import warm_up
 from hotlap.machine.device import prepare
 from hotlap.machine.facts import machine_facts, machine_key
 from hotlap.machine.resolve import resolve
 from hotlap.measure.bench_folder import BenchFolder
 from hotlap.measure.peer import Peer, check_expressions, execute, read_peer
 from hotlap.measure.standings import OWN, REPORTED, WALL, Summary, Timed, against, standing
-from hotlap.measure.throughput import warm_up
 from hotlap.plan.checks import check_plan
 from hotlap.plan.recipe import Recipe
 from hotlap.recipes import BUILTIN

@@ -20,10 +20,10 @@ from hotlap.engine.diverged import Diverged
 from hotlap.engine.lower import lower
 from hotlap.errors import UserError
 from hotlap.files import read_error, slug, write_atomic
+from hotlap.inspect.throughput import Projection, project
 from hotlap.machine.device import prepare
 from hotlap.machine.facts import machine_facts, machine_key
 from hotlap.machine.resolve import resolve
-from hotlap.measure.throughput import Projection, project
 from hotlap.plan.recipe import Recipe
 from hotlap.recipes.published import PUBLISHED, Published
 from hotlap.runs.checkpoint import STATE

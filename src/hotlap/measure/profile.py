@@ -20,7 +20,7 @@ from hotlap.inspect.roofline import (
     measure_peaks,
     time_convolution,
 )
-from hotlap.measure.throughput import (
+from hotlap.inspect.throughput import (
     Now,
     blocks,
     kinds_of_step,

@@ -17,6 +17,7 @@ from hotlap.nets import AirNet, Net, ResNet9
 from hotlap.nets.describe import Role
 from hotlap.optim import SGD, Average, Rule
 from hotlap.plan.schedule import Piecewise, Schedule
+from hotlap.plan.start import Head, LearntHead, Scratch, Start
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,12 @@ class CrossEntropy:
 
     Args:
         smoothing: the share of the target spread evenly over all classes, 0 to 1.
+        balance: what an example counts: as much as any other, or as much as its class is rare (one over the
+            class's share, 1 on average over the training images).
     """
 
     smoothing: float = 0.0
+    balance: Literal["none", "classes"] = "none"
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class Plan:
         sampler: which images, in which order.
         resolution: sides of the training images over the run.
         net: what is trained.
+        start: where its weights come from.
+        head: whether its classifier learns with it, or is fitted on features of a net that stays.
         loss: what is minimised.
         rules: which parameters get which optimizer and peak values; each role in exactly one rule.
         knobs: what scales those values in time.
@@ -110,7 +116,7 @@ class Plan:
         numerics: precision, layout, compilation.
         epochs: passes over the training set; a fraction is allowed.
         batch_size: images a step; the last images of an epoch that do not fill a batch are left out.
-        target: test accuracy in percent that the recipe aims at.
+        target: test accuracy in percent that the recipe aims at; 0 is none.
     """
 
     augment: tuple[Augmentation, ...] = ()
@@ -118,6 +124,8 @@ class Plan:
     sampler: Sampler = Shuffle()
     resolution: Resolution = Resolution()
     net: Net = ResNet9()
+    start: Start = Scratch()
+    head: Head = LearntHead()
     loss: CrossEntropy = CrossEntropy()
     rules: tuple[Rule, ...] = (BASE_RULE,)
     knobs: tuple[Knob, ...] = (Knob("lr", Piecewise((0.0, 0.2, 1.0), (0.0, 1.0, 0.0), at="end")),)

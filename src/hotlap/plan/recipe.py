@@ -6,13 +6,14 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 from hotlap.errors import UserError, did_you_mean
 from hotlap.plan.flat import Flat, Value, flatten, render, toml_value, unflatten
 from hotlap.plan.plan import Plan
+from hotlap.plan.start import FromRun
 from hotlap.plan.trick import Trick
 
 
@@ -84,6 +85,10 @@ class Recipe:
         )
         check_order([s for s in kept if isinstance(s, Trick)], name)
         return made
+
+    def starting_from(self, path: str) -> Recipe:
+        """This recipe, from the weights of another run or of a safetensors file."""
+        return replace(self, root=replace(self.root, start=FromRun(path)))
 
     @property
     def tricks(self) -> tuple[Trick, ...]:

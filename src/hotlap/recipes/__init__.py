@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from hotlap.plan.recipe import Recipe
-from hotlap.recipes import airbench, demo, fast, page, reading
+from hotlap.recipes import airbench, demo, fast, page, photos, reading
 
 BUILTIN: dict[str, Recipe] = {
-    r.name: r for r in (*page.RECIPES, *airbench.RECIPES, *fast.RECIPES, *demo.RECIPES)
+    r.name: r for r in (*page.RECIPES, *airbench.RECIPES, *fast.RECIPES, *demo.RECIPES, *photos.RECIPES)
 }
 
 

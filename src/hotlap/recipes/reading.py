@@ -11,9 +11,16 @@ from typing import Any
 
 from hotlap.errors import UserError, did_you_mean
 from hotlap.plan import Plan, Trick
-from hotlap.plan.flat import convert, flatten, from_nested, unflatten
+from hotlap.plan.flat import Value, convert, flatten, from_nested, unflatten
 from hotlap.plan.recipe import Recipe, Set
 from hotlap.tricks import discover
+
+# slots that came after the first recipes were saved, as those have them
+LATER: dict[str, Value] = {
+    "start.kind": "scratch",
+    "head.kind": "learnthead",
+    "loss.balance": "none",
+}
 
 
 def make_trick(name: str, arguments: Mapping[str, Any], where: str) -> Trick:
@@ -102,7 +109,7 @@ def read_resolved(table: Mapping[str, Any], where: str) -> Recipe:
     Raises:
         UserError: a missing or unknown key, or a wrong value.
     """
-    flat = from_nested(table)
+    flat = {**LATER, **from_nested(table)}
     name, data = flat.pop("name", ""), flat.pop("data", "cifar10")
     return Recipe(str(name), "", unflatten(Plan, flat, where), data=str(data))
 

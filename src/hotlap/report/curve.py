@@ -27,7 +27,8 @@ def save_curve(summary: dict[str, Any], history: list[dict[str, Any]], path: Pat
     views = "1 view" if summary["views"] == 1 else f"{summary['views']} views"
     final = f"final, {views}: {accuracy:.2f}%"
     ax.plot([end], [accuracy], color=RED, marker="*", ms=13, ls="none", label=final)
-    ax.axhline(target, color=RED, lw=1, ls=":", label=f"target {target:g}%")
+    if target is not None:
+        ax.axhline(target, color=RED, lw=1, ls=":", label=f"target {target:g}%")
     ax.set(xlabel="counted training time (s)", ylabel="accuracy (%)", xlim=(0, None))
     ax.set_title(f"{summary['recipe']} on {summary['data']}, seed {summary['seed']}", loc="left")
     ax.legend(loc="lower right", frameon=False)

@@ -68,6 +68,8 @@ def write_start(run: Run, program: Program) -> None:
     backend = program.backend
     environment = {
         "data": run.data,
+        "loading": dict(run.loading),
+        "minutes": run.minutes,
         "data_dir": str(run.data_dir.expanduser().absolute()) if run.data_dir else None,
         "seed": run.seed,
         "eval_every": run.eval_every,
@@ -83,6 +85,10 @@ def write_start(run: Run, program: Program) -> None:
         "base": run.recipe.base,
         "command": run.command,
     }
+    names = list(program.dataset.spec.class_names)
+    write_atomic(
+        run.folder / "classes.json", (json.dumps(names, ensure_ascii=False, indent=0) + "\n").encode()
+    )
     write_atomic(run.folder / "recipe.toml", run.recipe.text().encode())
     write_atomic(run.folder / "environment.json", (json.dumps(environment, indent=1) + "\n").encode())
 
@@ -138,6 +144,8 @@ def reopen(folder: Path) -> Run:
             environment["eval_every"],
             numerics,
             environment.get("command", ""),
+            environment.get("loading", {}),
+            environment.get("minutes"),
         )
     except FileNotFoundError:
         raise UserError(

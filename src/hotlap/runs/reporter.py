@@ -24,6 +24,9 @@ class Reporter:
     def start(self, run: Run, program: Program) -> None:
         """Everything is loaded and compiled; training starts now."""
 
+    def restart(self, program: Program) -> None:
+        """The rest of a timed run goes on in another number of steps."""
+
     def step(self, step: int, clock: Clock) -> None:
         """A segment is done."""
 

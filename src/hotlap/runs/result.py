@@ -19,7 +19,7 @@ class Result:
     Attributes:
         recipe, data, seed: what was run.
         accuracy: test accuracy in percent, with the plan's weights and views.
-        target: the recipe's target, in percent.
+        target: the recipe's target, in percent; 0 is none.
         history: one row an epoch.
         clocks: seconds by interval; see `hotlap.engine.clock`.
         folder: the run's folder.
@@ -43,10 +43,11 @@ class Result:
 
     def _repr_html_(self) -> str:
         met = "met" if self.accuracy >= self.target else "missed"
+        aim = f" (target {self.target:g}%: {met})" if self.target else ""
         facts = [
             ("recipe", self.recipe),
             ("data", f"{self.data}, seed {self.seed}"),
-            ("test accuracy", f"{self.accuracy:.2f}% (target {self.target:g}%: {met})"),
+            ("test accuracy", f"{self.accuracy:.2f}%{aim}"),
             ("train", f"{self.clocks['train']:.1f} s"),
             ("eval", f"{self.clocks['eval']:.1f} s"),
             ("folder", str(self.folder)),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hotlap.machine.numerics import Numerics
 from hotlap.plan.recipe import Recipe
@@ -25,6 +27,8 @@ class Run:
         eval_every: epochs between evaluations; 0 evaluates at the end only.
         numerics: the arithmetic to use instead of the plan's, as a resumed run must.
         command: what was typed to start it; empty where nothing was.
+        loading: how images of one's own are read; arguments of `hotlap.data.load`.
+        minutes: that the whole run is to take; None is as long as its recipe says.
     """
 
     recipe: Recipe
@@ -37,6 +41,8 @@ class Run:
     eval_every: int = 1
     numerics: Numerics | None = None
     command: str = ""
+    loading: Mapping[str, Any] = field(default_factory=dict)
+    minutes: float | None = None
 
     @property
     def resume_line(self) -> str:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from helpers import noise_dataset, program
 from hotlap.data.loading import Resolution
-from hotlap.measure import throughput
-from hotlap.measure.throughput import blocks, kinds_of_step, project
+from hotlap.inspect import throughput
+from hotlap.inspect.throughput import blocks, kinds_of_step, project
 from hotlap.plan import HardExamples
 from hotlap.recipes import BUILTIN
 

@@ -1,0 +1,1 @@
+"""Learnt features put to use on other data: computed once and kept, and a classifier fitted on them."""

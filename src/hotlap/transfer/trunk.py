@@ -1,0 +1,133 @@
+"""Which trunk a machine has time for: measured once, the largest that fits is taken."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from hotlap.errors import UserError
+from hotlap.files import Notify, silent, user_cache, write_atomic
+from hotlap.machine.backend import Backend
+from hotlap.machine.facts import machine_key
+from hotlap.nets.build import build_net
+from hotlap.nets.describe import LITES, EfficientNetLite
+from hotlap.nets.folding import FrozenNetwork, folded
+from hotlap.nets.layers import Network
+from hotlap.nets.pretrained import CLASSES, INSTALL, MEAN, STD, available, imagenet_weights
+from hotlap.spec import DataSpec
+from hotlap.transfer.head import Opinion
+
+Variant = Literal["lite0", "lite1", "lite2"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+IMAGES = 8  # a timed forward pass
+PRECISIONS = ("bf16", "fp32")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Images per second of a trunk at its own size, in the precision that was faster on this machine."""
+
+    precision: str
+    images_per_s: float
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A net with its ImageNet weights: as it is, and made fast for features."""
+
+    variant: Variant
+    network: Network
+    fast: FrozenNetwork
+    opinion: Opinion
+
+    @property
+    def name(self) -> str:
+        """What features depend on, beside the image."""
+        return f"{self.variant}, ImageNet, {self.fast.backend.precision}"
+
+
+def imagenet_spec(variant: Variant) -> DataSpec:
+    """What a trunk reads: RGB of its size, normalised as its weights want it."""
+    side = LITES[variant].size
+    names = tuple(f"imagenet {i}" for i in range(CLASSES))
+    return DataSpec((3, side, side), names, 1, 1, MEAN, STD)
+
+
+def open_trunk(variant: Variant, backend: Backend) -> Trunk:
+    """The trunk with its weights.
+
+    Raises:
+        UserError: its package is not installed, or damaged.
+    """
+    network = build_net(EfficientNetLite(variant), imagenet_spec(variant))
+    network.load_state_dict(imagenet_weights(variant))
+    network.requires_grad_(False).eval()
+    held = network.head.state_dict()
+    opinion = Opinion(held["weight"].clone(), held["bias"].clone())
+    return Trunk(variant, network, folded(network, backend), opinion)
+
+
+def choose(images: int, seconds: float, speeds: dict[Variant, Speed]) -> Variant:
+    """The largest trunk that looks at so many images, views counted, in time; the smallest if none does."""
+    fits = [v for v in VARIANTS if v in speeds and images / speeds[v].images_per_s <= seconds]
+    return fits[-1] if fits else next(v for v in VARIANTS if v in speeds)
+
+
+def measured_speeds(
+    backend: Backend,
+    variants: Sequence[Variant] | None = None,
+    cache_dir: Path | None = None,
+    notify: Notify = silent,
+) -> dict[Variant, Speed]:
+    """Images per second of each trunk whose weights are here, measured once a machine and kept.
+
+    Raises:
+        UserError: no weights are here.
+    """
+    wanted = [v for v in VARIANTS if v in (variants or available())]
+    if not wanted:
+        raise UserError(f"photos: there are no ImageNet weights on this machine; {INSTALL}")
+    on = "cpu" if backend.device.type == "cpu" else torch.cuda.get_device_name(backend.device)
+    path = user_cache(cache_dir) / f"trunks-{machine_key()}.json"
+    kept: dict[str, dict[str, list[float | str]]] = {}
+    with suppress(OSError, ValueError):
+        kept = json.loads(path.read_text())
+    found: dict[Variant, Speed] = {}
+    for variant in wanted:
+        with suppress(KeyError, TypeError, ValueError, IndexError):
+            precision, rate = kept[on][variant]
+            found[variant] = Speed(str(precision), float(rate))
+    if missing := [v for v in wanted if v not in found]:
+        notify("measuring how fast this machine looks at photographs")
+        for variant in missing:
+            found[variant] = speed(variant, backend, found)
+        held = {**kept, on: {v: [s.precision, s.images_per_s] for v, s in found.items()}}
+        with suppress(UserError):
+            write_atomic(path, json.dumps(held).encode())
+    return found
+
+
+def speed(variant: Variant, backend: Backend, known: dict[Variant, Speed]) -> Speed:
+    """Time one trunk; in the precision that was faster for another trunk, if one was timed."""
+    network = build_net(EfficientNetLite(variant), imagenet_spec(variant))
+    network.reset(torch.Generator().manual_seed(0))
+    side = LITES[variant].size
+    x = torch.zeros(IMAGES, 3, side, side).contiguous(memory_format=torch.channels_last)
+    rates: dict[str, float] = {}
+    for precision in {s.precision for s in known.values()} or PRECISIONS:
+        fast = folded(network, replace(backend, precision=precision, memory_format="channels_last"))
+        fast.features(x[:1])
+        start = time.perf_counter()
+        fast.features(x)
+        if backend.device.type == "cuda":
+            torch.cuda.synchronize(backend.device)
+        rates[precision] = IMAGES / (time.perf_counter() - start)
+    best = max(rates, key=lambda p: rates[p])
+    return Speed(best, rates[best])

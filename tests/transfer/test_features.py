@@ -1,0 +1,101 @@
+"""Features are computed once an image, whatever it is called and in whatever order it comes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hotlap.transfer.features import FeatureStore, digest, features_of
+from hotlap.transfer.trunk import Speed, choose
+
+
+class Trunk:
+    """Counts the images it looks at; its features are three plain numbers of each."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def features(self, x):
+        self.seen += len(x)
+        return torch.stack([x.mean((1, 2, 3)), x[:, 0, 0, 0], x[:, :, :, -1].sum((1, 2))], 1)
+
+
+MEAN, STD = (10.0, 20.0, 30.0), (2.0, 4.0, 8.0)
+
+
+def images(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 6, 5, 3), dtype=np.uint8)
+
+
+def get(trunk, pixels, tmp_path, name="a", mirror=True, ticks=None):
+    store = FeatureStore("/photos", name, tmp_path)
+    tick = (lambda done, total: ticks.append((done, total))) if ticks is not None else (lambda *_: None)
+    return features_of(trunk, pixels, store, mean=MEAN, std=STD, mirror=mirror, tick=tick)
+
+
+def test_both_views_are_what_the_trunk_makes_of_normalised_pixels(tmp_path):
+    pixels = images(3)
+    found = get(Trunk(), pixels, tmp_path).values
+    x = (
+        torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - torch.tensor(MEAN)[:, None, None]
+    ) / torch.tensor(STD)[:, None, None]
+    wanted = torch.stack([Trunk().features(x), Trunk().features(x.flip(3))], 1)
+    assert torch.allclose(found, wanted, rtol=1e-3)  # kept in half precision
+
+
+def test_what_is_kept_is_not_computed_again_whatever_its_order(tmp_path):
+    trunk, pixels, ticks = Trunk(), images(40), []
+    first = get(trunk, pixels, tmp_path, ticks=ticks)
+    assert (first.computed, first.kept, trunk.seen) == (40, 0, 80)
+    assert ticks[-1] == (40, 40)
+    again = get(trunk, pixels[::-1].copy(), tmp_path)
+    assert (again.computed, again.kept, trunk.seen) == (0, 40, 80)
+    assert torch.equal(again.values, first.values.flip(0))
+    more = np.concatenate([images(5, seed=1), pixels[10:]])
+    grown = get(trunk, more, tmp_path)
+    assert (grown.computed, grown.kept, trunk.seen) == (5, 30, 90)
+
+
+def test_another_trunk_or_another_number_of_views_is_another_store(tmp_path):
+    trunk, pixels = Trunk(), images(4)
+    get(trunk, pixels, tmp_path, "lite0, mirror")
+    get(trunk, pixels, tmp_path, "lite2, mirror")
+    assert trunk.seen == 16
+    plain = get(trunk, pixels, tmp_path, "lite0, plain", mirror=False)
+    assert plain.values.shape == (4, 1, 3)
+
+
+def test_the_same_picture_twice_is_looked_at_once(tmp_path):
+    trunk = Trunk()
+    pixels = np.repeat(images(1), 5, axis=0)
+    assert get(trunk, pixels, tmp_path).values.shape == (5, 2, 3)
+    assert trunk.seen == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"no tensors", None])
+def test_a_damaged_store_is_made_again(tmp_path, damage):
+    trunk, pixels = Trunk(), images(3)
+    get(trunk, pixels, tmp_path)
+    path = FeatureStore("/photos", "a", tmp_path).path
+    path.write_bytes(path.read_bytes()[:50] if damage is None else damage)
+    assert get(trunk, pixels, tmp_path).computed == 3
+    assert get(trunk, pixels, tmp_path).computed == 0
+
+
+def test_a_digest_is_of_pixels_and_shape():
+    a = images(1)[0]
+    assert digest(a) == digest(a.copy())
+    assert digest(a) != digest(a.reshape(5, 6, 3))
+    b = a.copy()
+    b[0, 0, 0] ^= 1
+    assert digest(a) != digest(b)
+
+
+def test_the_largest_trunk_that_there_is_time_for():
+    speeds = {"lite0": Speed("bf16", 100.0), "lite1": Speed("bf16", 60.0), "lite2": Speed("bf16", 40.0)}
+    assert choose(800, 25.0, speeds) == "lite2"
+    assert choose(1200, 25.0, speeds) == "lite1"
+    assert choose(2000, 25.0, speeds) == "lite0"
+    assert choose(10**6, 25.0, speeds) == "lite0"  # nothing fits: the smallest
+    assert choose(800, 25.0, {"lite1": Speed("fp32", 60.0)}) == "lite1"
