@@ -82,10 +82,10 @@ def run(args: argparse.Namespace) -> int:
             resized += answer.resized_from is not None
             if args.json:
                 kept.append(answer)
-            else:
+            if not args.json or args.format == "table":  # whose text then goes to stderr
                 write(answer)
     h, w = loaded.preprocessing.size
-    if resized and args.format == "table" and not args.json:
+    if resized and args.format == "table":
         some = f"{resized:,} of {count:,} images were" if count > 1 else "the image was"
         out.note(f"{some} brought to the model's {h}x{w} ({loaded.preprocessing.fit})")
     predictions = [shortened(p, args.min_probability) for p in kept]
