@@ -31,7 +31,7 @@ def in_place() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1" or torch.cuda.is_available()
 
 
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     if not item.get_closest_marker("interpreted") or in_place():
         return None
     if FOUND not in item.session.stash:
@@ -40,6 +40,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     for report in item.session.stash[FOUND][item.nodeid]:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    item.session._setupstate.teardown_exact(nextitem)  # what the test before left for this one
     return True
 
 

@@ -28,6 +28,7 @@ def broken(trained, tmp_path) -> Path:
 
 def test_a_finished_run_holds_what_is_promised_and_no_state(trained):
     wanted = {"recipe.toml", "environment.json", "metrics.jsonl", "summary.json", "model.safetensors"}
+    wanted |= {"classes.json"}
     wanted |= {"analysis.json", "thumbnails.json", "report.html"}
     assert {p.name for p in trained.iterdir()} - {"curve.png"} == wanted
     rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]

@@ -17,7 +17,7 @@ def test_eval_on_other_classes_says_which(cli, trained, monkeypatch):
     monkeypatch.setattr(
         "hotlap.data.patterns.PATTERN_CLASSES", (*spec.class_names[:3], "other", *spec.class_names[4:])
     )
-    monkeypatch.setattr("hotlap.data.sources._generator_version", lambda: "another")
+    monkeypatch.setattr("hotlap.data.named._generator_version", lambda: "another")
     text = one_line(cli("eval", trained, "--data", "patterns:20,11").err.splitlines(keepends=True)[-1])
     assert (
         f"class 3 is {spec.class_names[3]!r} there and 'other' here; use data with the same classes" in text

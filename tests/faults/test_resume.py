@@ -279,7 +279,7 @@ def test_killed_between_an_epochs_row_and_its_state_writes_the_row_once(tmp_path
     assert [row["epoch"] for row in rows_of(tmp_path / "run")] == [1, 2]
 
 
-@pytest.mark.parametrize("last", ["hotlap.runs.execute.save_model", "hotlap.runs.execute.evaluated"])
+@pytest.mark.parametrize("last", ["hotlap.runs.finishing.save_model", "hotlap.runs.finishing.evaluated"])
 def test_killed_after_the_last_step_only_finishes(tmp_path, monkeypatch, last):
     def kill(*_):
         raise Killed

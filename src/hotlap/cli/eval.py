@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,23 +25,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from hotlap.deploy.model import evaluate_saved
+    from hotlap.deploy.model import evaluate_saved, trained_on
 
     out = Output(args.json)
-    data = args.data or trained_on(args.model)
+    run = trained_on(args.model)
+    if run is None and args.data is None and args.model.exists():
+        raise UserError(f"{args.model}: does not say what it was trained on; name it with --data")
+    data = args.data or (run.source if run else "")
     found = evaluate_saved(args.model, data, tta=args.tta, device=args.device, data_dir=args.data_dir)
     views = describe_views(found.views, found.share)
     out.say(f"{found.accuracy:.2f}% of {found.count:,} test images of {data}, {views}; loss {found.loss:.4f}")
     out.result({"model": str(args.model), "data": data, **asdict(found)})
     return MISSED if args.target is not None and found.accuracy < args.target else DONE
-
-
-def trained_on(model: Path) -> str:
-    """The data source of the run that a model belongs to."""
-    folder = model if model.is_dir() else model.parent
-    try:
-        return str(json.loads((folder / "environment.json").read_text(encoding="utf-8"))["data"])
-    except (OSError, ValueError, KeyError):
-        if not model.exists():
-            raise UserError(f"{model}: no such run or model; check the path") from None
-        raise UserError(f"{model}: does not say what it was trained on; name it with --data") from None

@@ -27,7 +27,9 @@ from hotlap.runs.result import Result
 from hotlap.runs.run import Run
 from hotlap.transfer.features import Features, FeatureStore, features_of
 from hotlap.transfer.head import Head, fit_head
-from hotlap.transfer.trunk import Trunk, measured_speeds, open_trunk
+from hotlap.transfer.trunk import Speed, Trunk, measured_speeds, open_trunk, remember
+
+MEANS_SOMETHING = 200  # looks from which their rate is worth keeping
 
 
 def fit_run(run: Run, dataset: Dataset, backend: Backend, clock: Clock, reporter: Reporter) -> Result:
@@ -102,7 +104,7 @@ def start_of(trunk: Trunk) -> dict[str, Tensor]:
 def look(trunk: Trunk, dataset: Dataset, plan: Plan, reporter: Reporter) -> dict[str, Features]:
     """Features of the training images and of those that accuracy is measured on."""
     assert isinstance(plan.head, FittedHead)
-    found = {}
+    found, looks, start = {}, 0, time.perf_counter()
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         began = time.perf_counter()
         store = FeatureStore(
@@ -115,6 +117,10 @@ def look(trunk: Trunk, dataset: Dataset, plan: Plan, reporter: Reporter) -> dict
         found[name] = features_of(
             trunk.fast, split.images, store, mean=MEAN, std=STD, mirror=plan.head.mirror, tick=tick
         )
+        looks += found[name].computed * (1 + plan.head.mirror)
+    if looks >= MEANS_SOMETHING:
+        rate = looks / (time.perf_counter() - start)
+        remember(trunk.variant, Speed(trunk.fast.backend.precision, rate), trunk.fast.backend)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import torch
 
 from hotlap.errors import UserError
-from hotlap.files import Notify, silent, user_cache, write_atomic
+from hotlap.files import Notify, silent, slug, user_cache, write_atomic
 from hotlap.machine.backend import Backend
 from hotlap.machine.facts import machine_key
 from hotlap.nets.build import build_net
@@ -94,24 +94,46 @@ def measured_speeds(
     wanted = [v for v in VARIANTS if v in (variants or available())]
     if not wanted:
         raise UserError(f"photos: there are no ImageNet weights on this machine; {INSTALL}")
-    on = "cpu" if backend.device.type == "cpu" else torch.cuda.get_device_name(backend.device)
-    path = user_cache(cache_dir) / f"trunks-{machine_key()}.json"
-    kept: dict[str, dict[str, list[float | str]]] = {}
-    with suppress(OSError, ValueError):
-        kept = json.loads(path.read_text())
-    found: dict[Variant, Speed] = {}
-    for variant in wanted:
-        with suppress(KeyError, TypeError, ValueError, IndexError):
-            precision, rate = kept[on][variant]
-            found[variant] = Speed(str(precision), float(rate))
+    found = {v: s for v, s in kept(backend, cache_dir).items() if v in wanted}
     if missing := [v for v in wanted if v not in found]:
         notify("measuring how fast this machine looks at photographs")
         for variant in missing:
             found[variant] = speed(variant, backend, found)
-        held = {**kept, on: {v: [s.precision, s.images_per_s] for v, s in found.items()}}
-        with suppress(UserError):
-            write_atomic(path, json.dumps(held).encode())
+        keep(backend, found, cache_dir)
     return found
+
+
+def path_of(backend: Backend, cache_dir: Path | None) -> Path:
+    on = "cpu" if backend.device.type == "cpu" else torch.cuda.get_device_name(backend.device)
+    return user_cache(cache_dir) / f"trunks-{slug(on)}-{machine_key()}.json"
+
+
+def kept(backend: Backend, cache_dir: Path | None) -> dict[Variant, Speed]:
+    """What was measured on this machine before."""
+    found: dict[Variant, Speed] = {}
+    with suppress(OSError, ValueError, AttributeError):
+        rows = json.loads(path_of(backend, cache_dir).read_text())
+        for variant in VARIANTS:
+            with suppress(KeyError, TypeError, ValueError):
+                precision, rate = rows[variant]
+                found[variant] = Speed(str(precision), float(rate))
+    return found
+
+
+def keep(backend: Backend, found: dict[Variant, Speed], cache_dir: Path | None) -> None:
+    """Write these beside what is kept; without a cache the next start measures again."""
+    held = {**kept(backend, cache_dir), **found}
+    rows = {v: [s.precision, s.images_per_s] for v, s in held.items()}
+    with suppress(UserError):
+        write_atomic(path_of(backend, cache_dir), json.dumps(rows).encode())
+
+
+def remember(variant: Variant, seen: Speed, backend: Backend, cache_dir: Path | None = None) -> None:
+    """Keep the rate that a run had, if it is better than the one that was measured: a machine that was busy
+    then would else be thought slow for ever."""
+    known = measured_speeds(backend, [variant], cache_dir)
+    if seen.images_per_s > known[variant].images_per_s:
+        keep(backend, {variant: seen}, cache_dir)
 
 
 def speed(variant: Variant, backend: Backend, known: dict[Variant, Speed]) -> Speed:
