@@ -29,7 +29,9 @@ def run(args: argparse.Namespace) -> int:
 
     out = Output(args.json)
     run = trained_on(args.model)
-    if run is None and args.data is None and args.model.exists():
+    if not args.model.exists():
+        raise UserError(f"{args.model}: no such run or model; check the path")
+    if run is None and args.data is None:
         raise UserError(f"{args.model}: does not say what it was trained on; name it with --data")
     data = args.data or (run.source if run else "")
     found = evaluate_saved(args.model, data, tta=args.tta, device=args.device, data_dir=args.data_dir)
