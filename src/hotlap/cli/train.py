@@ -14,6 +14,8 @@ from hotlap.errors import UserError
 from hotlap.machine.processor import check_threads
 from hotlap.report.words import describe_views
 
+FITTED = "fitted"  # the recipe that is made for the data
+
 if TYPE_CHECKING:
     from hotlap.plan.recipe import Recipe
 
@@ -23,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "recipe",
         nargs="?",
         help="a recipe's name (`hotlap recipes list`) or a TOML file (default: demo; for images of your own"
-        " what suits them)",
+        " what suits them, or `fitted`: from scratch in any case)",
     )
     changes(parser)
     parser.add_argument(
@@ -63,7 +65,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check(args)
     out = Output(args.json)
-    own = args.data is not None and args.recipe is None and not args.resume
+    own = args.data is not None and args.recipe in (None, FITTED) and not args.resume
     recipe = None if args.resume or own else compose(args)
     from hotlap.cli.progress import TerminalReporter  # everything from here on imports torch
     from hotlap.engine.clock import process_age
@@ -116,7 +118,9 @@ def run(args: argparse.Namespace) -> int:
             age_s=process_age(),
             checkpoint_s=args.checkpoint_every,
         )
-    curve = save_curve(result.summary, result.history, result.folder / "curve.png")
+    fitted_once = "trunk" in result.summary  # a classifier fitted at once has no curve
+    path = result.folder / "curve.png"
+    curve = None if fitted_once else save_curve(result.summary, result.history, path)
     summary, split = result.summary, result.summary["test_split"]
     views = describe_views(summary["views"], summary["view_share"])
     met = "met" if result.accuracy >= result.target else "missed"
@@ -152,7 +156,10 @@ def choose(args: argparse.Namespace, how: dict[str, Any], out: Output) -> Recipe
     """The recipe that suits the data, where none was named, with what the command line changes."""
     from hotlap.runs.choosing import choose_recipe
 
-    chosen = choose_recipe(args.data, how, args.data_dir, out.note)
+    scratch = args.recipe == FITTED
+    chosen = choose_recipe(args.data, how, args.data_dir, out.note, scratch)
+    if chosen is None and scratch:
+        raise UserError(f"--data {args.data}: a set with a name; `fitted` is for images of your own")
     recipe = compose(args, chosen.recipe if chosen else None)
     if chosen:
         out.say(f"recipe: {recipe.name}")

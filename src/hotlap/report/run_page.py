@@ -206,8 +206,8 @@ def claim(view: RunView) -> Block:
 
 
 def curves(view: RunView) -> list[Block]:
-    """Accuracy and loss against the counted seconds and against epochs."""
-    if not view.history:
+    """Accuracy and loss against the counted seconds and against epochs; one epoch makes no line."""
+    if len(view.history) < 2:
         return []
     charts = []
     for key, x_label in (("train_s", "seconds of training"), ("epoch", "epochs")):

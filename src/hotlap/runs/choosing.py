@@ -41,10 +41,17 @@ class Chosen:
 
 
 def choose_recipe(
-    source: Any, loading: Mapping[str, Any], data_dir: Path | None, notify: Notify
+    source: Any,
+    loading: Mapping[str, Any],
+    data_dir: Path | None,
+    notify: Notify,
+    scratch: bool = False,
 ) -> Chosen | None:
     """The recipe for images at a path: `photos` for photographs where ImageNet weights are, else one fitted
     to the data. None for a set that has a name.
+
+    Args:
+        scratch: take the one fitted to the data in any case.
 
     Raises:
         UserError: the path cannot be read, or there is nothing to train on.
@@ -52,12 +59,12 @@ def choose_recipe(
     found = datasets.survey(source, data_dir=data_dir, notify=notify, **loading)
     if found is None:
         return None
-    if found.photographs and available():
+    if found.photographs and available() and not scratch:
         why = f"photographs ({found.short_side:g} px), and ImageNet weights are here"
         return Chosen(PHOTOS, loading, (why,))
     made = fitted(found.spec)
     reasons = made.reasons
-    if found.photographs:
+    if found.photographs and not scratch:
         reasons = (
             *reasons,
             f"these are photographs: learnt features would do far better, {INSTALL} brings them",

@@ -1,0 +1,126 @@
+"""Images of one's own from end to end: what suits them is chosen, trained, kept, used and started from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import hotlap
+from conftest import PLAIN
+from hotlap.nets.pretrained import available
+
+needs_weights = pytest.mark.skipif("lite0" not in available(), reason="no ImageNet weights on this machine")
+SMALL = ("--epochs", "2", "--set", "batch_size=10", "--set", "net.widths=[8,8,8]", *PLAIN)
+
+
+def pictures(folder: Path, classes: dict[str, int], side: int, seed: int = 0) -> Path:
+    """A folder a class of coloured noise, whose colour leans to the class's own."""
+    rng = np.random.default_rng(seed)
+    for at, (name, count) in enumerate(classes.items()):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            pixels = rng.integers(0, 120, (side, side + 9, 3))
+            pixels[..., at % 3] += 120
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{seed}-{i}.png")
+    return folder
+
+
+def summary_of(folder: Path) -> dict:
+    return json.loads((folder / "summary.json").read_text())
+
+
+@needs_weights
+def test_photographs_get_learnt_features_that_are_kept_by_image(cli, tmp_path):
+    photos = pictures(tmp_path / "photos", {"red": 12, "green": 12}, 110)
+    how = ("--set", "net.variant=lite0", "--size", "64", "--threads", "1")
+    done = cli("train", "--data", photos, *how, "--out", tmp_path / "a")
+    assert done.status == 0, done.err
+    assert "recipe: photos" in done.out
+    first = summary_of(tmp_path / "a")
+    assert first["accuracy"] == 100
+    assert (first["features_computed"], first["features_kept"]) == (24, 0)
+    assert first["target"] is None
+    assert "target" not in done.out.splitlines()[-5]
+    pictures(photos, {"red": 3, "green": 3}, 110, seed=1)  # six more, and the others are where they were
+    assert cli("train", "--data", photos, *how, "--out", tmp_path / "b").status == 0
+    second = summary_of(tmp_path / "b")
+    assert second["features_computed"] + second["features_kept"] == 30
+    assert second["features_computed"] <= 6 + 4  # a few images may have gone over to the other split
+    one = next((photos / "green").iterdir())
+    said = json.loads(cli("predict", tmp_path / "b", one, "--json").out)
+    assert said["predictions"][0]["label"] == "green"
+    assert json.loads((tmp_path / "b" / "classes.json").read_text()) == ["green", "red"]
+    assert (tmp_path / "b" / "report.html").is_file()
+    accuracy = json.loads(cli("eval", tmp_path / "b", "--json").out)["accuracy"]
+    assert accuracy == pytest.approx(second["accuracy"])
+
+
+@needs_weights
+def test_what_suits_the_data_is_shown_with_its_reasons(cli, tmp_path):
+    photos = pictures(tmp_path / "photos", {"red": 4, "green": 4}, 110)
+    shown = json.loads(cli("recipes", "show", "--data", photos, "--json").out)
+    assert shown["recipe"]["name"] == "photos"
+    assert any("ImageNet weights are here" in r for r in shown["reasons"])
+    small = pictures(tmp_path / "small", {"7": 4, "8": 4}, 20)
+    shown = json.loads(cli("recipes", "show", "--data", small, "--json").out)
+    assert shown["recipe"]["name"] == "fitted"
+    assert any("no mirror images" in r for r in shown["reasons"])
+    assert cli("recipes", "show", "--data", "cifar10").status == 2
+
+
+def test_from_scratch_without_weights_and_it_says_what_they_would_bring(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("hotlap.runs.choosing.available", lambda: ())
+    photos = pictures(tmp_path / "photos", {"red": 12, "green": 12, "blue": 12}, 110)
+    done = cli("train", "--data", photos, "--size", "32", *SMALL, "--out", tmp_path / "r")
+    assert done.status == 0, done.err
+    assert "recipe: fitted" in done.out
+    assert "learnt features would do far better" in done.out
+    assert "pip install 'hotlap[pretrained]'" in done.out
+
+
+def test_a_run_starts_from_another_and_says_what_it_took(cli, tmp_path):
+    two = pictures(tmp_path / "two", {"red": 30, "green": 30}, 32)
+    three = pictures(tmp_path / "three", {"red": 30, "green": 30, "blue": 30}, 32)
+    assert cli("train", "--data", two, *SMALL, "--out", tmp_path / "a").status == 0
+    done = cli("train", "--data", three, *SMALL, "--from", tmp_path / "a", "--out", tmp_path / "b")
+    assert done.status == 0, done.err
+    assert "tensors taken; new: head.weight (other classes)" in done.err
+    text = (tmp_path / "b" / "recipe.toml").read_text()
+    assert 'start.kind = "fromrun"' in text
+    again = cli(
+        "train", "--data", two, *SMALL, "--from", tmp_path / "a" / "model.safetensors", "--epochs", "1"
+    )
+    assert "tensors taken\n" in again.err
+    wide = ("--set", "net.widths=[16,16,16]")
+    other = cli("train", "--data", two, *SMALL, *wide, "--from", tmp_path / "a")
+    assert "taken; new: " in other.err  # the stem alone fits
+    gone = cli("train", "--data", two, "--from", tmp_path / "gone")
+    assert gone.status == 2
+    assert "gone: no model.safetensors there" in gone.err
+
+
+def test_rare_classes_count_as_much_as_common_ones(cli, tmp_path):
+    uneven = pictures(tmp_path / "u", {"red": 40, "green": 8}, 32)
+    done = cli("train", "--data", uneven, *SMALL, "--balance", "--out", tmp_path / "r")
+    assert done.status == 0, done.err
+    assert 'loss.balance = "classes"' in (tmp_path / "r" / "recipe.toml").read_text()
+
+
+def test_arrays_and_pictures_from_python(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    images = (rng.integers(0, 60, (60, 16, 16, 3)) + 60 * labels[:, None, None, None]).astype(np.uint8)
+    tiny = {"epochs": 2.0, "batch_size": 16, "net__widths": [8, 8]}
+    result = hotlap.train(data=(images, labels), out=tmp_path / "a", threads=1, **tiny)
+    assert result.spec.class_names == ("0", "1", "2")
+    pairs = [
+        (Image.fromarray(image), f"kind {label} of thing")
+        for image, label in zip(images, labels, strict=True)
+    ]
+    result = hotlap.train(data=pairs, out=tmp_path / "b", threads=1, **tiny)
+    assert result.spec.class_names == ("kind 0 of thing", "kind 1 of thing", "kind 2 of thing")
+    assert (tmp_path / "b" / "report.html").is_file()
