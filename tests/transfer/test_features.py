@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from hotlap.data.cleaning import clean
 from hotlap.transfer.features import FeatureStore, digest, features_of
 from hotlap.transfer.trunk import Speed, choose
 
@@ -99,3 +100,20 @@ def test_the_largest_trunk_that_there_is_time_for():
     assert choose(2000, 25.0, speeds) == "lite0"
     assert choose(10**6, 25.0, speeds) == "lite0"  # nothing fits: the smallest
     assert choose(800, 25.0, {"lite1": Speed("fp32", 60.0)}) == "lite1"
+
+
+def test_features_of_images_that_are_gone_are_cleaned_away(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for origin in (tmp_path / "photos", tmp_path / "gone"):
+        features_of(
+            Trunk(),
+            images(3),
+            FeatureStore(str(origin), "t", tmp_path / "c"),
+            mean=MEAN,
+            std=STD,
+            mirror=False,
+        )
+    (removed,) = clean(tmp_path / "c")
+    assert removed.reason == f"its source {tmp_path / 'gone'} is gone"
+    assert FeatureStore(str(tmp_path / "photos"), "t", tmp_path / "c").read()
+    assert not FeatureStore(str(tmp_path / "gone"), "t", tmp_path / "c").read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ class Removed:
 
 
 def clean(cache_dir: Path | None = None, *, dry_run: bool = False) -> tuple[Removed, ...]:
-    """Remove packs whose source is gone or that do not read, and what killed processes left half written.
+    """Remove packs and features whose source is gone or that do not read, and what killed processes left half
+    written.
 
     Packs that are in use are waited for; those of sources that are there stay.
 
@@ -33,7 +35,8 @@ def clean(cache_dir: Path | None = None, *, dry_run: bool = False) -> tuple[Remo
     Raises:
         UserError: a file cannot be removed.
     """
-    folder = user_cache(cache_dir) / "packed"
+    cache = user_cache(cache_dir)
+    folder, features = cache / "packed", cache / "features"
     found = []
     for path in sorted(folder.glob("*.pack.files")):
         with locked(path.with_suffix("")):
@@ -41,7 +44,9 @@ def clean(cache_dir: Path | None = None, *, dry_run: bool = False) -> tuple[Remo
                 size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
                 found.append(Removed(path, size, "half unpacked"))
                 _removed(path, dry_run)
-    for path in sorted(folder.glob("*.pack.tmp")) + sorted(folder.glob("*.pack")):
+    kept = [*folder.glob("*.pack"), *features.glob("*.safetensors")]
+    half = [*folder.glob("*.pack.tmp"), *features.glob("*.safetensors.tmp")]
+    for path in sorted(half) + sorted(kept):
         pack = path.with_suffix("") if path.suffix == ".tmp" else path
         with locked(pack):
             reason = needless(path)
@@ -67,12 +72,23 @@ def _removed(folder: Path, dry_run: bool) -> None:
 
 
 def needless(path: Path) -> str | None:
-    """Why a file among the packs can go; None if it may be needed."""
+    """Why a file of the cache can go; None if it may be needed."""
     if path.suffix == ".tmp":
         return "half written"
-    origin = origin_of(path)
+    origin = origin_of_features(path) if path.suffix == ".safetensors" else origin_of(path)
     if origin is None:
         return "does not read"
     if os.path.isabs(origin) and not os.path.exists(origin):
         return f"its source {origin} is gone"
     return None
+
+
+def origin_of_features(path: Path) -> str | None:
+    """Where the images were that features were computed of (`transfer.features`); None if the file does not
+    read. The head of a safetensors file is its length in 8 bytes, then JSON."""
+    try:
+        with path.open("rb") as file:
+            head = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), 1 << 20)))
+        return str(head["__metadata__"]["origin"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

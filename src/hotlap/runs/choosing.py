@@ -9,6 +9,7 @@ from typing import Any
 
 from hotlap import data as datasets
 from hotlap.data.surveying import Survey
+from hotlap.errors import UserError
 from hotlap.files import Notify
 from hotlap.machine.device import prepare
 from hotlap.machine.numerics import Numerics
@@ -88,7 +89,12 @@ def sized(
 
     Args:
         seconds: for the whole run; None is so much that it ends within a minute.
+
+    Raises:
+        UserError: there is no data, or none that reads; no weights are on this machine.
     """
+    if isinstance(source, str) and not source:
+        raise UserError(f"{recipe.name} is for images of your own; give them with --data")
     plan = recipe.plan()
     if not (isinstance(plan.start, ImageNet) and isinstance(plan.net, EfficientNetLite)):
         return Chosen(recipe, loading, ())
