@@ -14,7 +14,7 @@ from hotlap.engine.loop import train
 from hotlap.engine.lower import lower
 from hotlap.errors import UserError
 from hotlap.recipes import BUILTIN
-from hotlap.runs.timing import END_S, Deadline, fit_to_time, of_length, step_of, stretched, timed
+from hotlap.runs.timing import END_S, Deadline, Pace, fit_to_time, of_length, step_of, stretched, timed
 
 DATA = noise_dataset(train=80, test=20)
 RECIPE = BUILTIN["muon94"].then(
@@ -35,11 +35,11 @@ def standing_at(step: int):
 def test_the_rest_is_made_to_fit_with_everything_that_was_learnt(left_s, fewer):
     program = standing_at(20)  # of 40
     deadline = Deadline(time.monotonic(), left_s + END_S)
-    made = stretched(program, 20, 1.0, END_S, deadline)
+    made = stretched(program, 20, 20.0, END_S, deadline)
     assert made is not None
     at = step_of(made, program, 20)
     assert at / made.steps == pytest.approx(0.5, abs=0.1)
-    assert made.steps - at == pytest.approx(left_s, abs=1.5)
+    assert made.steps - at == pytest.approx(left_s, abs=2)
     assert (made.steps < program.steps) is fewer
     held = {k: v for k, v in program.state().items() if k not in ("losses", "accuracies")}
     assert all(torch.equal(made.state()[k], v) for k, v in held.items())
@@ -52,7 +52,24 @@ def test_the_rest_is_made_to_fit_with_everything_that_was_learnt(left_s, fewer):
 
 def test_a_little_off_is_left_alone():
     program = standing_at(20)
-    assert stretched(program, 20, 1.0, 0.0, Deadline(time.monotonic(), 20.2)) is None
+    assert stretched(program, 20, 20.0, 0.0, Deadline(time.monotonic(), 20.2)) is None
+
+
+def test_small_images_early_in_a_run_do_not_look_like_a_fast_machine(monkeypatch):
+    recipe = RECIPE.then("r", **{"resolution.until": [0.5], "resolution.scale": [0.5]})
+    program = lower(recipe.plan(), DATA, FP32)
+    now = [100.0]
+    monkeypatch.setattr("hotlap.runs.timing.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("hotlap.runs.timing.time_evaluation", lambda *_: 0.0)
+    cost = {0.5: 1.0, 1.0: 4.0}  # 20 steps of one second, 20 of four
+    pace = Pace(Deadline(100.0, 100.0 + END_S), cost, program, 0)
+    now[0] += 8.0
+    assert pace.look(program, 8) is None  # as fast as it was timed: it will end in time
+    pace = Pace(Deadline(100.0, 100.0 + END_S), cost, program, 0)
+    now[0] += 16.0
+    made = pace.look(program, 8)  # half as fast
+    assert made is not None
+    assert made.steps < program.steps
 
 
 def test_a_timed_run_is_resumed_at_the_length_it_had():
@@ -72,8 +89,8 @@ def test_too_short_a_time_is_said():
 def test_a_run_of_so_many_minutes_ends_then(tmp_path):
     recipe = hotlap.find_recipe("demo").then("d", **{"net.widths": [8, 8, 8], "numerics.precision": "fp32"})
     start = time.monotonic()
-    result = hotlap.train(recipe, data="patterns:2000,200", out=tmp_path / "r", threads=1, minutes=0.15)
+    result = hotlap.train(recipe, data="patterns:2000,200", out=tmp_path / "r", threads=1, minutes=0.2)
     spent = time.monotonic() - start
-    assert 5 < spent < 14  # of 9 s; wide, for the machine runs other tests at the same time
+    assert 7 < spent < 18  # of 12 s; wide, for the machine runs other tests at the same time
     assert f"epochs = {result.summary['epochs']}" in (tmp_path / "r" / "recipe.toml").read_text()
     assert result.summary["epochs"] != recipe.plan().epochs

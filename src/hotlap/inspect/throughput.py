@@ -33,6 +33,7 @@ class Projection:
         images_per_s: at that step time.
         train_s: begin_s + epochs * epoch_s + steps * step_s.
         eval_s: the final evaluation with its views, from one batch of test images.
+        scale_s: seconds of a step by the scale of its images, the mean over its kinds.
     """
 
     begin_s: float
@@ -46,6 +47,7 @@ class Projection:
     images_per_s: float
     train_s: float
     eval_s: float
+    scale_s: tuple[tuple[float, float], ...] = ()
 
 
 def project(program: Program, measure_s: float, now: Now = time.perf_counter) -> Projection:
@@ -85,7 +87,20 @@ def project(program: Program, measure_s: float, now: Now = time.perf_counter) ->
         images_per_s=program.plan.batch_size / step_s,
         train_s=begin_s + epochs * epoch_s + program.steps * step_s,
         eval_s=time_evaluation(program, now),
+        scale_s=by_scale(medians, kinds),
     )
+
+
+def by_scale(
+    medians: dict[tuple[object, ...], float], kinds: dict[tuple[object, ...], list[int]]
+) -> tuple[tuple[float, float], ...]:
+    """Seconds of a step by the scale of its images, from the medians of the kinds of steps."""
+    sums: dict[float, tuple[float, int]] = {}
+    for kind, steps in kinds.items():
+        scale = float(str(kind[0]))
+        total, count = sums.get(scale, (0.0, 0))
+        sums[scale] = total + medians[kind] * len(steps), count + len(steps)
+    return tuple((scale, total / count) for scale, (total, count) in sorted(sums.items()))
 
 
 def time_begin(program: Program, measure_s: float, now: Now) -> float:

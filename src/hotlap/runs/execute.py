@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -73,9 +74,10 @@ def execute(
         reporter.note(starting.remark)
     tensors = starting.tensors if starting else None
     deadline = None if run.minutes is None or resume else Deadline(time.monotonic() - age_s, 60 * run.minutes)
+    scale_s: Mapping[float, float] = {}
     if deadline:
         with clock.measure("compile"):
-            program, words = fit_to_time(plan, dataset, backend, tensors, deadline)
+            program, scale_s, words = fit_to_time(plan, dataset, backend, tensors, deadline)
         reporter.note(words)
         run = replace(run, recipe=timed(run.recipe, program.plan))
     else:
@@ -104,7 +106,7 @@ def execute(
     reporter.start(run, program)
     last_saved = time.monotonic()
     stride = 1 if device.type == "cpu" else None
-    step, pace = start, Pace(deadline, program, start)
+    step, pace = start, Pace(deadline, scale_s, program, start)
     with stop_requests() as requested:
         while step < program.steps:
             for progress in train(program, clock, run.seed, step, stride):
@@ -113,7 +115,8 @@ def execute(
                 stop = bool(requested)
                 with clock.measure("watch"):
                     if progress.end_of_epoch:
-                        history.append(row_of(run, program, clock, step))
+                        row = row_of(run, program, clock, step)
+                        history.append({**row, "epoch": len(history) + 1} if run.minutes else row)
                         append_row(run.folder, history[-1])
                         reporter.row(history[-1])
                     if stop or progress.end_of_epoch or time.monotonic() - last_saved > checkpoint_s:

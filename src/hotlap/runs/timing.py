@@ -23,7 +23,7 @@ from hotlap.machine.backend import Backend
 from hotlap.plan import Plan
 from hotlap.plan.recipe import Recipe, Set
 
-MEASURE_S = 1.5  # to time steps in
+MEASURE_S = 1.5  # to time steps in, and at most a hundredth of the time there is
 LEAST_EPOCHS = 5.0  # with fewer, more of the run is on smaller images
 SMALLER = (Resolution((0.6,), (0.75,)), Resolution((0.75,), (0.5,)))
 END_S = 2.0  # for analysis, report and files, beside the final evaluation
@@ -54,8 +54,9 @@ def fit_to_time(
     backend: Backend,
     start: Mapping[str, Tensor] | None,
     deadline: Deadline,
-) -> tuple[Program, str]:
-    """A program whose run ends when it should, compiled and with its images; and in words how that was done.
+) -> tuple[Program, Mapping[float, float], str]:
+    """A program whose run ends when it should, compiled and with its images; seconds of a step by the scale
+    of its images; and in words how it was fitted.
 
     Raises:
         UserError: the time is not enough for a single step.
@@ -73,7 +74,7 @@ def fit_to_time(
         if program is None:
             made.upload()
         program = made
-        found = project(program, MEASURE_S)
+        found = project(program, min(MEASURE_S, deadline.seconds / 100))
         epochs = epochs_in(found, program, deadline.left_s)
         if epochs >= LEAST_EPOCHS:
             break
@@ -87,7 +88,7 @@ def fit_to_time(
     words = (
         f"{deadline.seconds / 60:g} minutes: {epochs:.1f} epochs at {found.images_per_s:,.0f} images/s{small}"
     )
-    return lower(fitted, dataset, backend, start, program), words
+    return lower(fitted, dataset, backend, start, program), dict(found.scale_s), words
 
 
 def epochs_in(found: Projection, program: Program, left_s: float) -> float:
@@ -102,28 +103,22 @@ def watch_s(found: Projection) -> float:
     return found.eval_s / 2 + 0.1
 
 
-def stretched(
-    program: Program, step: int, per_step_s: float, end_s: float, deadline: Deadline
-) -> Program | None:
+def stretched(program: Program, step: int, rest_s: float, end_s: float, deadline: Deadline) -> Program | None:
     """The program for the rest of a run at `step`, if it would else end more than a little off the deadline.
 
     Args:
-        per_step_s: seconds that a step took lately, with all that is done between steps.
+        rest_s: seconds that the rest of the steps would take, with all that is done between them.
         end_s: seconds that what comes after the last step will take.
 
     Returns:
-        A program of another number of steps, standing where this one does; `step_of` says at which step.
+        A program of another number of steps that stands where this one does; `step_of` says at which step.
     """
-    left = program.steps - step
-    off = deadline.left_s - end_s - left * per_step_s
-    if abs(off) < OFF * deadline.seconds:
+    left_s = deadline.left_s - end_s
+    if abs(left_s - rest_s) < OFF * deadline.seconds:
         return None
-    wanted = max(1.0, (deadline.left_s - end_s) / per_step_s)
-    share = left / program.steps
-    epochs = wanted / share / program.steps_per_epoch
-    made = lower(
-        replace(program.plan, epochs=epochs), program.dataset, program.backend, program.start, program
-    )
+    epochs = program.plan.epochs * left_s / rest_s
+    plan = replace(program.plan, epochs=max(epochs, 2 / program.steps_per_epoch))
+    made = lower(plan, program.dataset, program.backend, program.start, program)
     take_over(made, program)
     return made
 
@@ -167,27 +162,39 @@ def timed(recipe: Recipe, plan: Plan) -> Recipe:
 class Pace:
     """Looks at the clock now and then, and says when the rest of a run should be longer or shorter.
 
+    How fast the machine is now, against when its steps were timed, is what the last tenth of the run says;
+    small images early in a run do not look like a fast machine.
+
     Args:
         deadline: None never does.
+        scale_s: seconds of a step by the scale of its images, as they were timed.
         step: where the run stands.
     """
 
-    def __init__(self, deadline: Deadline | None, program: Program, step: int):
-        self.deadline = deadline
+    def __init__(
+        self, deadline: Deadline | None, scale_s: Mapping[float, float], program: Program, step: int
+    ):
+        self.deadline, self.scale_s = deadline, scale_s
         self.looked, self.at = time.monotonic(), step
         self.next = self._next(program, step)
 
     def _next(self, program: Program, step: int) -> int:
         return step + max(1, program.steps // LOOKS)
 
+    def timed_s(self, program: Program, start: int, stop: int) -> float:
+        """Seconds of the steps from `start` to `stop` when they were timed."""
+        spans = ((s.structure.scale, max(start, s.start), min(stop, s.stop)) for s in program.spans)
+        return sum(self.scale_s[scale] * max(0, b - a) for scale, a, b in spans)
+
     def look(self, program: Program, step: int) -> Program | None:
         """A program for the rest of the run, if this one would end too early or too late."""
         if self.deadline is None or step < self.next or step >= program.steps - 1:
             return None
         now = time.monotonic()
-        per_step_s = (now - self.looked) / max(1, step - self.at)
+        slower = (now - self.looked) / max(self.timed_s(program, self.at, step), 1e-9)
         self.looked, self.at, self.next = now, step, self._next(program, step)
-        return stretched(program, step, per_step_s, END_S + self._end_s(program), self.deadline)
+        rest_s = slower * self.timed_s(program, step, program.steps)
+        return stretched(program, step, rest_s, END_S + self._end_s(program), self.deadline)
 
     def _end_s(self, program: Program) -> float:
         return 1.2 * time_evaluation(program, time.perf_counter)
