@@ -43,6 +43,7 @@ def test_the_rest_is_made_to_fit_with_everything_that_was_learnt(left_s, fewer):
     assert (made.steps < program.steps) is fewer
     held = {k: v for k, v in program.state().items() if k not in ("losses", "accuracies")}
     assert all(torch.equal(made.state()[k], v) for k, v in held.items())
+    assert made.losses[:at].mean().item() == pytest.approx(program.losses[:20].mean().item(), rel=0.1)
     assert made.train_set is program.train_set  # images are not held twice
     lr = "lr[filters]"
     assert made.knobs_at(at)[lr] == pytest.approx(program.knobs_at(20)[lr], rel=0.15)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from hotlap.data.dataset import Dataset
@@ -119,7 +120,7 @@ def stretched(program: Program, step: int, rest_s: float, end_s: float, deadline
     epochs = program.plan.epochs * left_s / rest_s
     plan = replace(program.plan, epochs=max(epochs, 2 / program.steps_per_epoch))
     made = lower(plan, program.dataset, program.backend, program.start, program)
-    take_over(made, program)
+    take_over(made, program, step)
     return made
 
 
@@ -128,13 +129,16 @@ def step_of(made: Program, program: Program, step: int) -> int:
     return min(made.steps - 1, round(step / program.steps * made.steps))
 
 
-def take_over(made: Program, program: Program) -> None:
-    """Copy all that training changes, but for what was recorded of each step."""
+def take_over(made: Program, program: Program, step: int) -> None:
+    """Copy all that training changes; what was recorded of each step goes to where those steps are now."""
     made.compile()
     made.reset(program.seed)
-    own = made.state()
+    own, at = made.state(), step_of(made, program, step)
+    index = (torch.arange(at) * step // max(at, 1)).to(program.losses.device)
     for name, tensor in program.state().items():
-        if name not in ("losses", "accuracies"):
+        if name in ("losses", "accuracies"):
+            own[name][:at] = tensor[index]
+        else:
             own[name].copy_(tensor)
 
 
