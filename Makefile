@@ -1,6 +1,7 @@
 # make demo   train the built-in recipe on the built-in data to its target, and draw its learning curve
-# make test   all tests, a process a core, in a random order; those that need CIFAR-10 or a GPU skip without it
-# make check  the one gate: format, lint, types, import direction, tests
+# make test   the tests, a process a core, in a random order; those that need CIFAR-10 or a GPU skip without it
+# make test-all   those too that take long: kills, clocks, exported programs
+# make check  the one gate: format, lint, types, import direction, all tests
 PYTHON ?= python3
 VENV   ?= .venv
 RUN    := $(VENV)/bin
@@ -8,7 +9,7 @@ DEMO   := demo-run
 # a file's tests stay in one process, where what they share is made once
 TESTS  := $(RUN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test test-all check format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +28,9 @@ demo: $(VENV)/.made
 	$(RUN)/hotlap train demo --data patterns --target 94 --out $(DEMO)
 
 test: $(VENV)/.made
+	$(TESTS) -m "not slow"
+
+test-all: $(VENV)/.made
 	$(TESTS)
 
 check: $(VENV)/.made

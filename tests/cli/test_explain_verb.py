@@ -29,7 +29,12 @@ def test_the_list_names_every_topic_with_its_question(cli):
     assert all(f"\n{name} " in "\n" + out for name in PICTURES)
 
 
-@pytest.mark.parametrize("topic", PICTURES)
+LONG = {"batch-size"}  # the longest of them, by far
+
+
+@pytest.mark.parametrize(
+    "topic", [pytest.param(t, marks=pytest.mark.slow) if t in LONG else t for t in PICTURES]
+)
 def test_a_topic_leaves_its_pictures_numbers_and_page(cli, tmp_path, topic):
     folder = tmp_path / "results"
     more = ("--recipe", "airbench94") if topic == "step-time" else ()

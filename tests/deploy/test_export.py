@@ -257,7 +257,7 @@ def alone(folder: Path, hidden: tuple[str, ...], *pictures: Path) -> dict[str, l
     return {path: [(c.rpartition(" ")[0], float(c.rpartition(" ")[2])) for c in best] for path, *best in rows}
 
 
-@pytest.mark.parametrize("format", ["onnx", "torch"])
+@pytest.mark.parametrize("format", ["onnx", pytest.param("torch", marks=pytest.mark.slow)])
 def test_the_cards_script_runs_without_hotlap_and_agrees_with_it(run, exported, program, tmp_path, format):
     hidden = ("hotlap", "torch") if format == "onnx" else ("hotlap",)
     shutil.copytree((exported if format == "onnx" else program).parent, tmp_path / "out")

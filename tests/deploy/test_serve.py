@@ -320,6 +320,7 @@ def most_bytes(process) -> int:
     return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
 
 
+@pytest.mark.slow
 def test_200_requests_at_once_in_bounded_memory_and_a_clean_end(spawn, trained):
     rng = np.random.default_rng(0)
     held = io.BytesIO()

@@ -66,6 +66,7 @@ def unequal(a: dict, b: dict) -> list[str]:
     return [k for k in a if not torch.equal(a[k], b[k])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [SGD_WITH_EMA, MUON_WITH_LOOKAHEAD], ids=["sgd+ema", "muon+lookahead"])
 def test_killed_five_times_and_resumed_is_the_same_run(spawn, tmp_path, words):
     whole, folder, errors = tmp_path / "whole", tmp_path / "killed", tmp_path / "errors"

@@ -87,6 +87,7 @@ def test_too_short_a_time_is_said():
         fit_to_time(RECIPE.plan(), DATA, FP32, None, Deadline(time.monotonic() - 10, 0.6))
 
 
+@pytest.mark.slow
 def test_a_run_of_so_many_minutes_ends_then(tmp_path):
     recipe = hotlap.find_recipe("demo").then("d", **{"net.widths": [8, 8, 8], "numerics.precision": "fp32"})
     start = time.monotonic()
