@@ -13,6 +13,7 @@ from hotlap.engine.clock import Clock
 from hotlap.engine.loop import train
 from hotlap.engine.lower import lower
 from hotlap.errors import UserError
+from hotlap.inspect.throughput import Projection
 from hotlap.recipes import BUILTIN
 from hotlap.runs.timing import END_S, Deadline, Pace, fit_to_time, of_length, step_of, stretched, timed
 
@@ -61,8 +62,7 @@ def test_small_images_early_in_a_run_do_not_look_like_a_fast_machine(monkeypatch
     program = lower(recipe.plan(), DATA, FP32)
     now = [100.0]
     monkeypatch.setattr("hotlap.runs.timing.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("hotlap.runs.timing.time_evaluation", lambda *_: 0.0)
-    cost = {0.5: 1.0, 1.0: 4.0}  # 20 steps of one second, 20 of four
+    cost = Projection(*[0] * 11, ((0.5, 1.0), (1.0, 4.0)))  # 20 steps of one second, 20 of four
     pace = Pace(Deadline(100.0, 100.0 + END_S), cost, program, 0)
     now[0] += 8.0
     assert pace.look(program, 8) is None  # as fast as it was timed: it will end in time

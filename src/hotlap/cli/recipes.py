@@ -99,5 +99,7 @@ def suited(args: argparse.Namespace, out: Output) -> tuple[Recipe, tuple[str, ..
     if chosen is None and args.recipe is None:
         raise UserError(f"--data {args.data}: a set with a name has no recipe of its own; name one")
     recipe = find(args.recipe) if chosen is None else chosen.recipe
-    fits = sized(recipe, args.data, how, args.data_dir, "auto", None, None, out.note)
+    fits = sized(
+        recipe, args.data, how, args.data_dir, "auto", None, None, out.note, chosen.found if chosen else None
+    )
     return fits.recipe, (*(chosen.reasons if chosen else ()), *fits.reasons)

@@ -17,6 +17,7 @@ from hotlap.report.words import describe_views
 FITTED = "fitted"  # the recipe that is made for the data
 
 if TYPE_CHECKING:
+    from hotlap.data.surveying import Survey
     from hotlap.plan.recipe import Recipe
 
 
@@ -80,18 +81,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         how = loading(args)
         seconds = None if args.minutes is None else 60 * args.minutes
-        recipe = recipe or choose(args, how, out)
+        found = None
+        if recipe is None:
+            recipe, found = choose(args, how, out)
         data = args.data or recipe.data
-        fits = sized(
-            recipe,
-            data,
-            how,
-            args.data_dir,
-            args.device,
-            args.threads,
-            seconds,
-            out.note,
-        )
+        fits = sized(recipe, data, how, args.data_dir, args.device, args.threads, seconds, out.note, found)
         recipe, how = fits.recipe, dict(fits.loading)
         for reason in fits.reasons:
             out.say(reason)
@@ -152,8 +146,9 @@ def run(args: argparse.Namespace) -> int:
     return MISSED if args.target is not None and result.accuracy < args.target else DONE
 
 
-def choose(args: argparse.Namespace, how: dict[str, Any], out: Output) -> Recipe:
-    """The recipe that suits the data, where none was named, with what the command line changes."""
+def choose(args: argparse.Namespace, how: dict[str, Any], out: Output) -> tuple[Recipe, Survey | None]:
+    """The recipe that suits the data, where none was named, with what the command line changes; and what was
+    seen of the data for it."""
     from hotlap.runs.choosing import choose_recipe
 
     scratch = args.recipe == FITTED
@@ -165,7 +160,7 @@ def choose(args: argparse.Namespace, how: dict[str, Any], out: Output) -> Recipe
         out.say(f"recipe: {recipe.name}")
         for reason in chosen.reasons:
             out.say(f"  {reason}")
-    return recipe
+    return recipe, chosen.found if chosen else None
 
 
 def check(args: argparse.Namespace) -> None:

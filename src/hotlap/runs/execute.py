@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -17,6 +16,7 @@ from hotlap.engine.loop import train
 from hotlap.engine.lower import lower
 from hotlap.engine.program import Program
 from hotlap.files import write_atomic
+from hotlap.inspect.throughput import Projection
 from hotlap.machine.device import prepare
 from hotlap.machine.resolve import resolve
 from hotlap.plan.start import FittedHead
@@ -74,10 +74,10 @@ def execute(
         reporter.note(starting.remark)
     tensors = starting.tensors if starting else None
     deadline = None if run.minutes is None or resume else Deadline(time.monotonic() - age_s, 60 * run.minutes)
-    scale_s: Mapping[float, float] = {}
+    found: Projection | None = None
     if deadline:
         with clock.measure("compile"):
-            program, scale_s, words = fit_to_time(plan, dataset, backend, tensors, deadline)
+            program, found, words = fit_to_time(plan, dataset, backend, tensors, deadline)
         reporter.note(words)
         run = replace(run, recipe=timed(run.recipe, program.plan))
     else:
@@ -106,7 +106,7 @@ def execute(
     reporter.start(run, program)
     last_saved = time.monotonic()
     stride = 1 if device.type == "cpu" else None
-    step, pace = start, Pace(deadline, scale_s, program, start)
+    step, pace = start, Pace(deadline, found, program, start)
     with stop_requests() as requested:
         while step < program.steps:
             for progress in train(program, clock, run.seed, step, stride):

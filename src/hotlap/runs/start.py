@@ -66,8 +66,9 @@ def start_run(
         data = held = load_data(data, notify=tell.note, **how)
         chosen = fitted(held.spec).recipe if recipe is None else None
     else:
-        found = choose_recipe(data, how, root, tell.note) if recipe is None and named else None
-        chosen = found.recipe if found else None
+        suited = choose_recipe(data, how, root, tell.note) if recipe is None and named else None
+        chosen = suited.recipe if suited else None
+        found = suited.found if suited else None
     made = chosen or (recipe if isinstance(recipe, Recipe) else find(recipe or "muon94"))
     values = {k.replace("__", "."): v for k, v in settings.items()}
     if balance:
@@ -79,7 +80,7 @@ def start_run(
     source = data if data is not None else made.data
     if named or data is None:
         seconds = None if minutes is None else 60 * minutes
-        fits = sized(made, source, how, root, device, threads, seconds, tell.note)
+        fits = sized(made, source, how, root, device, threads, seconds, tell.note, found)
         made, how = fits.recipe, fits.loading
     name = str(source) if named or data is None else "images in memory"
     folder = Path(out) if out else default_folder(made.name, name, seed)

@@ -19,7 +19,7 @@ from hotlap.data.loading import Resolution
 from hotlap.engine.lower import lower
 from hotlap.engine.program import Program
 from hotlap.errors import UserError
-from hotlap.inspect.throughput import Projection, project, time_evaluation
+from hotlap.inspect.throughput import Projection, project
 from hotlap.machine.backend import Backend
 from hotlap.plan import Plan
 from hotlap.plan.recipe import Recipe, Set
@@ -55,9 +55,9 @@ def fit_to_time(
     backend: Backend,
     start: Mapping[str, Tensor] | None,
     deadline: Deadline,
-) -> tuple[Program, Mapping[float, float], str]:
-    """A program whose run ends when it should, compiled and with its images; seconds of a step by the scale
-    of its images; and in words how it was fitted.
+) -> tuple[Program, Projection, str]:
+    """A program whose run ends when it should, compiled and with its images; what was timed of it; and in
+    words how it was fitted.
 
     Raises:
         UserError: the time is not enough for a single step.
@@ -89,7 +89,7 @@ def fit_to_time(
     words = (
         f"{deadline.seconds / 60:g} minutes: {epochs:.1f} epochs at {found.images_per_s:,.0f} images/s{small}"
     )
-    return lower(fitted, dataset, backend, start, program), dict(found.scale_s), words
+    return lower(fitted, dataset, backend, start, program), found, words
 
 
 def epochs_in(found: Projection, program: Program, left_s: float) -> float:
@@ -171,14 +171,14 @@ class Pace:
 
     Args:
         deadline: None never does.
-        scale_s: seconds of a step by the scale of its images, as they were timed.
+        timed: what was timed of the run before it started; None where there is no deadline.
         step: where the run stands.
     """
 
-    def __init__(
-        self, deadline: Deadline | None, scale_s: Mapping[float, float], program: Program, step: int
-    ):
-        self.deadline, self.scale_s = deadline, scale_s
+    def __init__(self, deadline: Deadline | None, timed: Projection | None, program: Program, step: int):
+        self.deadline = deadline
+        self.scale_s = dict(timed.scale_s) if timed else {}
+        self.eval_s = timed.eval_s if timed else 0.0
         self.looked, self.at = time.monotonic(), step
         self.next = self._next(program, step)
 
@@ -198,10 +198,8 @@ class Pace:
         slower = (now - self.looked) / max(self.timed_s(program, self.at, step), 1e-9)
         self.looked, self.at, self.next = now, step, self._next(program, step)
         rest_s = slower * self.timed_s(program, step, program.steps)
-        return stretched(program, step, rest_s, END_S + self._end_s(program), self.deadline)
-
-    def _end_s(self, program: Program) -> float:
-        return 1.2 * time_evaluation(program, time.perf_counter)
+        end_s = END_S + 1.2 * slower * self.eval_s
+        return stretched(program, step, rest_s, end_s, self.deadline)
 
     def moved(self, made: Program, program: Program, step: int) -> int:
         """The run goes on in `made`; the step it stands at there."""
