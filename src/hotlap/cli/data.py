@@ -21,7 +21,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     get = actions.add_parser(
         "get", help="find or download a data set, verify it and pack it for the next start"
     )
-    check = actions.add_parser("check", help="verify a data set where it lies, and its cache")
+    check = actions.add_parser(
+        "check",
+        help="read all of a data set where it lies: what it holds, what does not read, duplicates, leaks from"
+        " train to test, and its cache",
+    )
+    check.add_argument(
+        "--sheets",
+        type=Path,
+        metavar="DIR",
+        help="write a contact sheet of each class, a PNG with up to 48 of its images, into this folder",
+    )
     clean = actions.add_parser("clean", help="remove from the cache what has no source any more")
     clean.add_argument("--dry-run", action="store_true", help="say what would go, and leave it")
     common(clean)
@@ -65,37 +75,10 @@ def run(args: argparse.Namespace) -> int:
         out.say(f"{args.source} is ready: packed in {packed}")
         out.result({"source": args.source, "packed": str(packed)})
         return DONE
-    asked = {name: value for name, value in loading(args).items() if name != "strict"}
-    report = data.check(args.source, data_dir=args.data_dir, notify=out.note, **asked)
-    out.columns(
-        [
-            ("source", f"{report.origin} ({report.layout})"),
-            ("images", f"{report.train_count:,} train, {report.test_count:,} test, all read"),
-            ("per class", f"{spread(report.train_per_class)} train, {spread(report.test_per_class)} test"),
-            ("classes", ", ".join(report.class_names)),
-            ("mean, sd", f"{rounded(report.mean)}, {rounded(report.std)} (of 255)"),
-            (
-                "checksum",
-                {True: "the official one", False: "not the official one", None: "none to compare"}[
-                    report.official
-                ],
-            ),
-            ("cache", f"{report.cache}: {report.cache_state}"),
-            ("verdict", "sound" if report.ok else "sound, but the cache will be made again on the next use"),
-        ]
-    )
-    out.result({**asdict(report), "cache": str(report.cache)})
-    return DONE
+    from hotlap.cli.checking import check
+
+    return check(args, out)
 
 
 def as_json(removed: Removed) -> dict[str, Any]:
     return {**asdict(removed), "path": str(removed.path)}
-
-
-def spread(counts: tuple[int, ...]) -> str:
-    low, high = min(counts), max(counts)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def rounded(values: tuple[float, ...]) -> str:
-    return "(" + ", ".join(f"{v:.2f}" for v in values) + ")"

@@ -17,6 +17,7 @@ from hotlap.data.facts import NAMED, Facts, bad_line
 from hotlap.data.listing import Item, Listing, Pixels, counted
 from hotlap.data.moments import Moments
 from hotlap.data.options import Options, Told
+from hotlap.data.sight import Taken
 from hotlap.data.sizing import choose_size
 from hotlap.errors import UserError
 from hotlap.spec import DataSpec
@@ -43,6 +44,8 @@ class Building:
         options: how it is read.
         known: pixels that need not be decoded, by `key_of`, for images decoded this way.
         progress: told how far it is.
+        channels: 1 or 3; None chooses from the images.
+        taken: given the sight of every image that is decoded.
 
     Raises:
         UserError: there is nothing to train on.
@@ -57,6 +60,7 @@ class Building:
         known: Callable[[Decoding], Mapping[bytes, Pixels]],
         progress: Told | None,
         channels: int | None = None,
+        taken: Taken | None = None,
     ) -> None:
         self.listing, self.name, self.origin, self.options = listing, name, origin, options
         self.division = (all_to_measure if options.classes else divide)(listing.items, origin)
@@ -69,9 +73,10 @@ class Building:
         self.channels = channels or options.channels or seen
         chosen, why = choose_size(sizes, len(shown))
         self.size_rule = why if options.size is None else "as asked for"
-        self.how = Decoding(options.size or chosen, options.fit, self.channels, options.channels == 1)
+        side, gray = options.size or chosen, options.channels == 1
+        self.how = Decoding(side, options.fit, self.channels, gray, sights=taken is not None)
         self.known = known(self.how)
-        self.progress = progress
+        self.progress, self.taken = progress, taken
         self.moments = Moments(self.channels)
         self.built = {split: Built() for split in self.division.splits}
         self.bad: list[tuple[str, str]] = []
@@ -83,7 +88,7 @@ class Building:
         indices, items, built = self.division.splits[split], self.listing.items, self.built[split]
         keys = {i: key_of(items[i]) for i in indices}
         known = {i: self.known[key] for i, key in keys.items() if key in self.known}
-        for some, pixels, reasons in decoded(self.listing, indices, self.how, known):
+        for some, pixels, reasons, sights in decoded(self.listing, indices, self.how, known):
             for i in some:
                 if i in reasons:
                     self.bad.append((items[i].name, reasons[i]))
@@ -94,6 +99,8 @@ class Building:
             self.decoded, self.reused = self.decoded + fresh, self.reused + len(some) - fresh
             if split == "train":
                 self.moments.add(pixels)
+            if self.taken:
+                self.taken(split, some, reasons, sights)
             self._tell()
             yield pixels
 

@@ -114,11 +114,13 @@ class Picture:
         pixels: (H, W, C) uint8, upright, read-only.
         mode: how it was stored, in Pillow's words (`L`, `RGB`, `P`, `I;16`, `CMYK`, ...).
         remarks: what was done that the user may not expect, a few fixed sentences.
+        kind: the format it was stored in, one of `FORMATS`.
     """
 
     pixels: npt.NDArray[np.uint8]
     mode: str
     remarks: tuple[str, ...] = ()
+    kind: str = ""
 
 
 class _Quiet:
@@ -317,7 +319,7 @@ def _decoded(data: bytes, kind: str, channels: int | None, background: tuple[int
         remarks.append("turned as EXIF says")
     elif orientation != 1:
         remarks.append("no such EXIF orientation: as stored")
-    return Picture(_array(standard, channels), mode, tuple(remarks))
+    return Picture(_array(standard, channels), mode, tuple(remarks), kind)
 
 
 def _array(image: Any, channels: int) -> npt.NDArray[np.uint8]:

@@ -12,16 +12,17 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from hotlap.data.decode import Unreadable, decode
+from hotlap.data.decode import Picture, Unreadable, decode
 from hotlap.data.fit import fit
 from hotlap.data.listing import Listing, Payload, Pixels
+from hotlap.data.sight import Sight, sight
 from hotlap.data.sizing import sample
 from hotlap.errors import UserError
 from hotlap.machine.processor import processors
@@ -44,12 +45,14 @@ class Decoding:
         fit: `crop`, `pad` or `stretch`.
         channels: 1 or 3.
         gray: with one channel, whether colours are made gray; otherwise they are not expected.
+        sights: whether it is also said what each looks like.
     """
 
     size: tuple[int, int]
     fit: str
     channels: int
     gray: bool = False
+    sights: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,14 +67,14 @@ class Run(Protocol):
     def __call__(self, how: Decoding, payloads: Sequence[Payload]) -> Future[Made]: ...
 
 
-Made = tuple[Pixels, Mapping[int, str]]
-"""Of a handful of images: pixels (n, H, W, C) of those that read, and the reason of each other by its
-place."""
+Made = tuple[Pixels, Mapping[int, str], Sequence[Sight]]
+"""Of a handful of images: pixels (n, H, W, C) of those that read, the reason of each other by its place, and
+the sights of those that read, if they are wanted."""
 
 
 def decoded(
     listing: Listing, indices: Sequence[int], how: Decoding, known: Mapping[int, Pixels]
-) -> Iterator[tuple[Sequence[int], Pixels, Mapping[int, str]]]:
+) -> Iterator[tuple[Sequence[int], Pixels, Mapping[int, str], Sequence[Sight]]]:
     """The images of these items, decoded and fitted, in order and a handful at a time.
 
     Args:
@@ -80,7 +83,7 @@ def decoded(
 
     Yields:
         indices of items; pixels (n, H, W, C) uint8 of those of them that read, in that order; why the others
-        do not, by item.
+        do not, by item; if `how` wants them, the sights of those that were decoded.
 
     Raises:
         Coloured: `how` has one channel and an image has colour.
@@ -90,7 +93,7 @@ def decoded(
     payloads = listing.payloads(fresh)
     together = max(1, min(_TOGETHER, _TOGETHER_BYTES // int(np.prod(how.shape))))
     waiting: deque[tuple[Sequence[int], Future[Made]]] = deque()
-    with _processes(len(fresh) if listing.encoded else 0) as (run, ahead):
+    with _processes(len(fresh) if listing.encoded or how.sights else 0) as (run, ahead):
         for start in range(0, len(indices), together):
             some = indices[start : start + together]
             waiting.append((some, run(how, [next(payloads) for i in some if i not in known])))
@@ -102,10 +105,10 @@ def decoded(
 
 def _merged(
     some: Sequence[int], future: Future[Made], how: Decoding, known: Mapping[int, Pixels]
-) -> tuple[Sequence[int], Pixels, Mapping[int, str]]:
+) -> tuple[Sequence[int], Pixels, Mapping[int, str], Sequence[Sight]]:
     """What was decoded, and what need not be, in one."""
     try:
-        pixels, reasons = future.result()
+        pixels, reasons, sights = future.result()
     except BrokenExecutor:
         raise UserError(
             "a process that decodes images was killed; free memory, or look for a damaged image among the"
@@ -114,48 +117,52 @@ def _merged(
     fresh = [i for i in some if i not in known]
     bad = {fresh[place]: reason for place, reason in reasons.items()}
     if len(fresh) == len(some):
-        return some, pixels, bad
+        return some, pixels, bad, sights
     rows, made = iter(pixels), []
     for i in some:
         if i in known:
             made.append(known[i])
         elif i not in bad:
             made.append(next(rows))
-    return some, np.stack(made) if made else np.empty((0, *how.shape), np.uint8), bad
+    return some, np.stack(made) if made else np.empty((0, *how.shape), np.uint8), bad, sights
 
 
 def decode_some(how: Decoding, payloads: Sequence[Payload]) -> Made:
     """Decode and fit each of the payloads."""
     out, reasons, count = np.empty((len(payloads), *how.shape), np.uint8), {}, 0
+    sights = []
     for place, payload in enumerate(payloads):
-        made = _pixels(payload, how.channels, how.gray)
+        made = _picture(payload, how.channels, how.gray)
         if isinstance(made, str):
             reasons[place] = made
         else:
-            out[count] = fit(made, how.size, how.fit)
+            out[count] = fit(made.pixels, how.size, how.fit)
             count += 1
-    return out[:count], reasons
+            if how.sights:
+                sights.append(sight(made))
+    return out[:count], reasons, sights
 
 
-def _pixels(payload: Payload, channels: int, gray: bool = False) -> Pixels | str:
+def _picture(payload: Payload, channels: int, gray: bool = False) -> Picture | str:
     if isinstance(payload, str):
         return payload
     if isinstance(payload, np.ndarray):
-        pixels = payload
+        picture = Picture(payload, "L" if payload.shape[2] == 1 else "RGB", kind="array")
     else:
         try:
-            pixels = decode(payload, channels=channels if channels > 1 or gray else None).pixels
+            picture = decode(payload, channels=channels if channels > 1 or gray else None)
         except Unreadable as err:
             return str(err)
         except MemoryError:
             return "too large for the memory here"
+    pixels = picture.pixels
     if pixels.shape[2] == channels:
-        return pixels
+        return picture
     if channels == 1:
         if not gray:
             raise Coloured
-        return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
-    return np.broadcast_to(pixels, (*pixels.shape[:2], channels))
+        return replace(picture, pixels=np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None])
+    return replace(picture, pixels=np.broadcast_to(pixels, (*pixels.shape[:2], channels)))
 
 
 def look(listing: Listing, indices: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
@@ -175,7 +182,7 @@ def look(listing: Listing, indices: Sequence[int]) -> tuple[list[tuple[int, int]
         if channels == 1 and seen < _COLOURS_SEEN:
             seen += 1
             try:
-                _pixels(payload, 1)
+                _picture(payload, 1)
             except Coloured:
                 channels = 3
     return sizes, channels

@@ -18,6 +18,7 @@ import PIL
 from hotlap.data.building import build_in_memory, check_bad
 from hotlap.data.caching import through_cache
 from hotlap.data.dataset import Dataset
+from hotlap.data.examining import Examination
 from hotlap.data.given import given_listing
 from hotlap.data.listing import Listing
 from hotlap.data.options import Columns, Options, Told
@@ -140,21 +141,22 @@ def load_own(source: OwnSource, notify: Notify, progress: Told | None) -> Datase
     return replace(dataset, name=source.name)
 
 
-def read_anew(source: OwnSource, notify: Notify) -> tuple[dict[str, Any], str]:
-    """Decode everything anew and keep nothing: what the pack's header would be, and the layout."""
-    with source.listing(notify) as listing:
-        made = build_pack(
-            source.pack,
-            listing,
-            source.name,
-            source.origin,
-            source.fingerprint,
-            _version(),
-            replace(source.options, strict=False),
-            silent,
-            keep=False,
-        )
-        return made, listing.layout
+def read_anew(
+    source: OwnSource, listing: Listing, examination: Examination, progress: Told | None
+) -> dict[str, Any]:
+    """Decode everything anew and keep nothing: what the pack's header would be."""
+    return build_pack(
+        source.pack,
+        listing,
+        source.name,
+        source.origin,
+        source.fingerprint,
+        _version(),
+        replace(source.options, strict=False),
+        silent,
+        progress,
+        examination=examination,
+    )
 
 
 def load_given(source: Any, options: Options, notify: Notify, progress: Told | None) -> Dataset:

@@ -12,6 +12,7 @@ import numpy as np
 from hotlap.data.building import KEY_BYTES, Building
 from hotlap.data.dataset import Dataset, Split
 from hotlap.data.decoding import Coloured, Decoding
+from hotlap.data.examining import Examination
 from hotlap.data.listing import Listing, Pixels
 from hotlap.data.options import Options, Told
 from hotlap.data.packed import BadPack, PackStream, header, open_arrays
@@ -29,7 +30,7 @@ def build_pack(
     notify: Notify,
     progress: Told | None = None,
     *,
-    keep: bool = True,
+    examination: Examination | None = None,
 ) -> dict[str, Any]:
     """Decode `listing` into the pack at `path`, whole or not at all; hold `locked(path)`. Returns its header.
 
@@ -37,22 +38,23 @@ def build_pack(
 
     Args:
         version: of what decodes; only images decoded by the same are taken over.
-        keep: write the pack; else everything is decoded, and only the header comes back.
+        examination: is given every image instead: everything is decoded, nothing is written.
 
     Raises:
         UserError: as `Building`; or it cannot be written.
     """
 
     def known(how: Decoding) -> Mapping[bytes, Pixels]:
-        return _taken_over(path, _decoding(how, version)) if keep else {}
+        return _taken_over(path, _decoding(how, version)) if examination is None else {}
 
     channels = None
     while True:
-        building = Building(listing, name, origin, options, known, progress, channels)
+        taken = examination.begin() if examination else None
+        building = Building(listing, name, origin, options, known, progress, channels, taken)
         made: dict[str, Any] = {}
         chunks = _chunks(building, fingerprint, version, made)
         try:
-            if keep:
+            if examination is None:
                 write_atomically(path, chunks)
             else:
                 for _ in chunks:

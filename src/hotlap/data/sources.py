@@ -183,23 +183,32 @@ def check(
     fit: str = "crop",
     labels: str | None = None,
     images: str | None = None,
+    sheets: str | os.PathLike[str] | None = None,
+    progress: Told | None = None,
 ) -> CheckReport:
-    """Read the whole source anew, and compare the cache with it; nothing is kept or downloaded.
+    """Read the whole source anew: counts, sizes, modes, what does not read, duplicates (identical images, and
+    with the package `imagehash` nearly identical ones) within and across splits, and compare the cache with
+    it. Nothing is kept or downloaded, and what is found is reported: it is no error.
 
     Arguments are those of `load`.
 
+    Args:
+        sheets: a folder for a contact sheet of each class, a PNG with up to 48 of its images.
+
     Raises:
-        UserError: the source is missing or damaged. A bad cache is not an error: it is reported.
+        UserError: the source is missing or damaged, there is nothing to train on, or a sheet cannot be
+            written. A bad cache is not an error.
     """
     say = notify or silent
-    from hotlap.data.checking import check_named, check_own
+    from hotlap.data.checking import Asked, check_named, check_own
+    from hotlap.data.sheets import check_folder
 
     options = check_options(size, fit, False)
     found = _find(source, data_dir, cache_dir, False, say, sets, options, Columns(images, labels))
+    folder = check_folder(Path(sheets), found.origin) if sheets is not None else None
     say(f"reading {found.origin}")
-    if isinstance(found, NamedSource):
-        return check_named(found, str(source))
-    return check_own(found, say)
+    asked = Asked(str(source), folder, say, progress)
+    return check_named(found, asked) if isinstance(found, NamedSource) else check_own(found, asked)
 
 
 def _find(
