@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
             age_s=process_age(),
             checkpoint_s=args.checkpoint_every,
         )
-    fitted_once = "trunk" in result.summary  # a classifier fitted at once has no curve
+    fitted_once = not result.summary["steps"]  # a classifier fitted at once has no curve
     path = result.folder / "curve.png"
     curve = None if fitted_once else save_curve(result.summary, result.history, path)
     summary, split = result.summary, result.summary["test_split"]

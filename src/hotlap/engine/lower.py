@@ -40,7 +40,7 @@ def lower(
     if start is None and not isinstance(plan.start, Scratch):
         raise UserError("start: this plan starts from learnt weights, which only `hotlap train` brings")
     if isinstance(plan.head, FittedHead):
-        raise UserError("head: a fitted classifier takes no steps; `hotlap train` fits it")
+        raise UserError("head: a classifier is fitted before a run's first step; `hotlap train` does it")
     images = held.train_set if held else DeviceSet(dataset.train, dataset.spec, backend)
     tested = held.test_set if held else DeviceSet(dataset.test, dataset.spec, backend)
     return Program(plan, dataset, backend, build_feed(plan, dataset, images, backend), tested, start)

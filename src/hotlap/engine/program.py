@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import NamedTuple
 
 import torch
@@ -28,6 +28,7 @@ from hotlap.errors import UserError
 from hotlap.machine.backend import Backend
 from hotlap.machine.capture import captured
 from hotlap.nets.build import build_net
+from hotlap.nets.folding import folded_front
 from hotlap.optim import EMA, Muon
 from hotlap.optim.groups import Averaged, Group, Phase, at_rest
 from hotlap.plan import Plan
@@ -249,8 +250,17 @@ class Program:
         held = self.model.state_dict()
         for name, tensor in self.start.items():
             held[name].copy_(tensor)
+        self._hold()
         for averaged in self.averages:
             torch._foreach_copy_(averaged.slow, averaged.fast)
+
+    def _hold(self) -> None:
+        """On a CPU, stages that are the same function throughout the run are put in its fastest form."""
+        plan, eager = self.plan, self.backend.device.type == "cpu" and not self.backend.compile
+        stages = len(list(takewhile(lambda share: share == 0, plan.freeze)))
+        if stages and eager and plan.net.norm.statistics == "running":
+            front = folded_front(self.model, stages, self.backend.dtype)
+            self.model.front = front, len(front.parts)
 
     def segments(self, start: int, stride: int | None) -> Iterator[tuple[int, int]]:
         """Stretches of at most `stride` steps from `start` to the end that do not cross an epoch."""
@@ -333,6 +343,7 @@ class Program:
         self.reset(seed)
         for name, tensor in own.items():
             tensor.copy_(state[name])
+        self._hold()
 
     @property
     def averaged_names(self) -> list[str]:

@@ -12,7 +12,7 @@ from hotlap.data.augment import shift
 from hotlap.data.device import DeviceSet
 from hotlap.nets.layers import Network
 
-BATCH = 1000  # images a forward pass; small enough that activations stay modest, large enough to fill a GPU
+BATCH = 1000  # images of 32x32 a forward pass; activations stay modest, and a GPU is full; larger ones fewer
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ VIEWS: dict[str, tuple[View, ...]] = {
     ),
     "flip_translate_even": tuple(View(f, d, d, 1 / 6) for d in (0, -1, 1) for f in PAIR),
 }
+
+
+def together(images: DeviceSet) -> int:
+    """How many images go through the net at once."""
+    _, height, width, _ = images.images.shape
+    return max(1, BATCH * 32 * 32 // max(height * width, 32 * 32))
 
 
 @torch.no_grad()
@@ -76,7 +82,8 @@ def all_logits(
     model.eval()
 
     def of(index: Tensor, views: str) -> Tensor:
-        return torch.cat([view_logits(model, weights, images, part, views) for part in index.split(BATCH)])
+        parts = index.split(together(images))
+        return torch.cat([view_logits(model, weights, images, part, views) for part in parts])
 
     try:
         everything = torch.arange(len(images), device=images.labels.device)

@@ -11,7 +11,7 @@ import torch
 
 from hotlap.engine.clock import wait_for
 from hotlap.engine.program import Program, Structure
-from hotlap.engine.views import BATCH, VIEWS, view_logits
+from hotlap.engine.views import VIEWS, together, view_logits
 
 Now = Callable[[], float]
 Block = tuple[int, int]  # steps, the second exclusive
@@ -174,7 +174,7 @@ def time_epoch_start(program: Program, now: Now) -> float:
 def time_evaluation(program: Program, now: Now) -> float:
     """Seconds of the final evaluation, from one batch of the test images, the second of two."""
     plan, images = program.plan.evaluation, program.test_set
-    count = min(BATCH, len(images))
+    count = min(together(images), len(images))
     index = torch.arange(count, device=images.labels.device)
     weights = program.evaluation_weights()
     program.model.eval()

@@ -30,6 +30,8 @@ class Norm:
     Args:
         scale: whether the per-channel scale is learned; if not, it stays where it starts.
         scale_init: where scales start: at 1, or drawn from 0 to 1 as PyTorch did before version 1.
+        statistics: what activations are normalised with in training: those of the `batch`, or the `running`
+            ones that the net starts with, as in use. From scratch there are none to start with.
         momentum: the share of the newest batch in the running statistics (PyTorch's convention).
         eps: added to the variance.
         splits: ghost batch norm: statistics over this many parts of the batch apart. 1 is plain batch norm.
@@ -41,6 +43,7 @@ class Norm:
 
     scale: bool = True
     scale_init: Literal["one", "uniform"] = "one"
+    statistics: Literal["batch", "running"] = "batch"
     momentum: float = 0.1
     eps: float = 1e-5
     splits: int = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -56,10 +57,26 @@ class FrozenNetwork(Network):
     def features(self, x: Tensor) -> Tensor:
         """As `Network.features`, of normalised images (B, C, H, W) of any dtype and layout."""
         x = x.to(self.backend.device, self.backend.dtype, memory_format=self.backend.format)
-        few = IMAGES_A_THREAD * torch.get_num_threads()
-        if x.device.type != "cpu" or len(x) <= few:
-            return super().features(x)
-        return torch.cat([super(FrozenNetwork, self).features(part) for part in x.split(few)])
+        return in_parts(super().features, x)
+
+
+class FrozenFront(nn.Module):
+    """The first stages of a net, for use only: what `folded_front` makes."""
+
+    def __init__(self, parts: list[nn.Module]):
+        super().__init__()
+        self.parts = nn.Sequential(*parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return in_parts(self.parts, x)
+
+
+def in_parts(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """network(x); on a CPU a few images at a time."""
+    few = IMAGES_A_THREAD * torch.get_num_threads()
+    if x.device.type != "cpu" or len(x) <= few:
+        return network(x)
+    return torch.cat([network(part) for part in x.split(few)])
 
 
 def folded(network: Network, backend: Backend) -> FrozenNetwork:
@@ -69,10 +86,22 @@ def folded(network: Network, backend: Backend) -> FrozenNetwork:
     Results differ from the net's own by rounding alone. The copy does not follow the net if that learns on.
     """
     made = copy.deepcopy(network).requires_grad_(False).to(backend.device).eval()
-    for module in list(made.modules()):
-        if isinstance(module, nn.Sequential):
-            fold(module, backend.dtype)
+    fold_all(made, backend.dtype)
     return FrozenNetwork(made, backend).eval()
+
+
+def folded_front(network: Network, stages: int, dtype: torch.dtype) -> FrozenFront:
+    """A copy of a net's first stages as they are now, in `dtype`, made fast as `folded` does."""
+    made = FrozenFront(copy.deepcopy(network.first(stages))).requires_grad_(False).eval()
+    fold_all(made, dtype)
+    return made
+
+
+def fold_all(module: nn.Module, dtype: torch.dtype) -> None:
+    """Fold every sequence in the module, in place."""
+    for part in list(module.modules()):
+        if isinstance(part, nn.Sequential):
+            fold(part, dtype)
 
 
 def fold(chain: nn.Sequential, dtype: torch.dtype) -> None:

@@ -125,6 +125,10 @@ class BatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.empty(channels))
         self.register_buffer("running_mean", torch.empty(channels))
         self.register_buffer("running_var", torch.empty(channels))
+        self.train()
+
+    def train(self, mode: bool = True) -> BatchNorm:
+        return super().train(mode and self.norm.statistics == "batch")
 
     def reset(self, generator: torch.Generator) -> None:
         self.weight.data.fill_(1)
@@ -399,11 +403,25 @@ class Network(nn.Module):
         super().__init__()
         self.body, self.head = body, head
         self.dropout = Dropout(dropout) if dropout else nn.Identity()
+        self.front: tuple[nn.Module, int] | None = None  # not as a module: the net has its weights once
 
     def features(self, x: Tensor) -> Tensor:
         """What the head reads of images (B, C, H, W): (B, F)."""
+        if self.training and self.front:
+            fast, stands_for = self.front
+            with torch.no_grad():
+                x = fast(x)
+            for part in list(self.body.children())[stands_for:]:
+                x = part(x)
+            return x
         out: Tensor = self.body(x)
         return out
+
+    def first(self, stages: int) -> list[nn.Module]:
+        """The parts of the body up to the stage of this number, from 1."""
+        parts = list(self.body.children())
+        ends = [i + 1 for i, part in enumerate(parts) if any(True for _ in part.parameters())]
+        return parts[: ends[stages - 1]]
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.dropout(self.features(x)))

@@ -12,6 +12,7 @@ from hotlap.nets import Net
 from hotlap.nets.describe import check_net
 from hotlap.optim import Lookahead
 from hotlap.plan.plan import HardExamples, Plan
+from hotlap.plan.start import FittedHead
 from hotlap.spec import DataSpec
 
 
@@ -41,8 +42,9 @@ def check_budget(plan: Plan, spec: DataSpec) -> None:
             f"batch_size = {plan.batch_size} with {spec.train_count} training images;"
             " --set batch_size to between 1 and that"
         )
-    if not 0 < plan.epochs < float("inf"):
-        raise UserError(f"epochs = {plan.epochs:g}; give a number above 0")
+    fitted = isinstance(plan.head, FittedHead)
+    if not 0 <= plan.epochs < float("inf") or not (plan.epochs or fitted):
+        raise UserError(f"epochs = {plan.epochs:g}; give a number above 0{', or 0' if fitted else ''}")
     if not 0 < plan.evaluation.share <= 1:
         raise UserError(f"evaluation.share = {plan.evaluation.share:g}; give a share above 0, up to 1")
     shares, scales = plan.resolution.until, plan.resolution.scale
@@ -53,8 +55,8 @@ def check_budget(plan: Plan, spec: DataSpec) -> None:
         )
     if any(not 0 < s <= 1 for s in scales):
         raise UserError(f"resolution.scale = {list(scales)}; give shares of the side, above 0 up to 1")
-    if any(not 0 < f <= 1 for f in plan.freeze):
-        raise UserError(f"freeze = {list(plan.freeze)}; give shares of the run, above 0 up to 1")
+    if any(not 0 <= f <= 1 for f in plan.freeze):
+        raise UserError(f"freeze = {list(plan.freeze)}; give shares of the run, 0 to 1")
 
 
 def check_sizes(plan: Plan, net: Net, spec: DataSpec, name: str) -> None:

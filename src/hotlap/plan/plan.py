@@ -106,15 +106,16 @@ class Plan:
         resolution: sides of the training images over the run.
         net: what is trained.
         start: where its weights come from.
-        head: whether its classifier learns with it, or is fitted on features of a net that stays.
+        head: whether its classifier learns with it, or is first fitted on features of the net as it starts.
         loss: what is minimised.
         rules: which parameters get which optimizer and peak values; each role in exactly one rule.
         knobs: what scales those values in time.
-        freeze: shares of the run after which the net's stages, from the input on, stop learning.
+        freeze: shares of the run after which the net's stages, from the input on, stop learning; at 0
+            they never learn.
         after: averages updated after a step.
         evaluation: weights and views of the final evaluation.
         numerics: precision, layout, compilation.
-        epochs: passes over the training set; a fraction is allowed.
+        epochs: passes over the training set; a fraction is allowed, and 0 after a fitted head.
         batch_size: images a step; the last images of an epoch that do not fill a batch are left out.
         target: test accuracy in percent that the recipe aims at; 0 is none.
     """

@@ -36,7 +36,9 @@ class LearntHead:
 
 @dataclass(frozen=True)
 class FittedHead:
-    """The net stays as it starts and only its classifier is fitted, on features that are computed once.
+    """The classifier is fitted before the first step, on the features of the net as it starts.
+
+    They are computed once and kept. With `epochs` at 0 there are no steps, and the net stays as it is.
 
     Args:
         mirror: whether each image's mirror is looked at too.

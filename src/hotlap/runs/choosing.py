@@ -23,7 +23,7 @@ from hotlap.recipes.photos import PHOTOS
 from hotlap.transfer.trunk import choose, measured_speeds
 
 LOOKING_S = 25.0  # to look at photographs in, where no time is given
-SHARE = 0.6  # of a given time, to look in; the rest is for decoding, the classifier and the report
+SHARE = 0.35  # of a given time, to look in; in the rest the net learns on
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 
@@ -13,24 +12,18 @@ from hotlap.engine.clock import Clock
 from hotlap.engine.diverged import diverged
 from hotlap.engine.evaluate import evaluate
 from hotlap.engine.loop import train
-from hotlap.engine.lower import lower
 from hotlap.engine.program import Program
 from hotlap.files import write_atomic
-from hotlap.inspect.throughput import Projection
 from hotlap.machine.device import prepare
-from hotlap.machine.resolve import resolve
-from hotlap.plan.start import FittedHead
-from hotlap.runs.checkpoint import load_state, save_state
+from hotlap.runs.checkpoint import save_state
 from hotlap.runs.finishing import finish
-from hotlap.runs.fitted import fit_run
-from hotlap.runs.folder import append_row, check_free, check_room, write_start
-from hotlap.runs.loading import load_data
+from hotlap.runs.folder import append_row, check_free
+from hotlap.runs.ready import made_ready
 from hotlap.runs.reporter import Reporter, Row
 from hotlap.runs.result import Result
 from hotlap.runs.run import Run
 from hotlap.runs.signals import Interrupted, stop_requests
-from hotlap.runs.starting import starting_tensors
-from hotlap.runs.timing import Deadline, Pace, fit_to_time, of_length, timed
+from hotlap.runs.timing import Pace, timed
 
 CHECKPOINT_S = 60.0  # a state is also written at the end of every epoch
 
@@ -58,55 +51,16 @@ def execute(
         UserError: bad input of any kind; Diverged if the loss is no number.
         Interrupted: after SIGINT or SIGTERM, with the state saved.
     """
-    plan = run.recipe.plan()
     if not resume:
         check_free(run)
-    device = prepare(run.device, run.threads)
-    clock = Clock(device, age_s)
-    with clock.measure("load"):
-        dataset = dataset or load_data(run, reporter)
-    with clock.measure("compile"):  # the first time on a machine, hotlap's own kernels are built here
-        backend = resolve(run.numerics or plan.numerics, device)
-    if isinstance(plan.head, FittedHead):
-        return fit_run(run, dataset, backend, clock, reporter)
-    starting = starting_tensors(plan, dataset.spec)
-    if starting is not None:
-        reporter.note(starting.remark)
-    tensors = starting.tensors if starting else None
-    deadline = None if run.minutes is None or resume else Deadline(time.monotonic() - age_s, 60 * run.minutes)
-    found: Projection | None = None
-    if deadline:
-        with clock.measure("compile"):
-            program, found, words = fit_to_time(plan, dataset, backend, tensors, deadline)
-        reporter.note(words)
-        run = replace(run, recipe=timed(run.recipe, program.plan))
-    else:
-        program = lower(plan, dataset, backend, tensors)
-    check_room(run.folder, program)
-    with clock.measure("compile"):
-        program.compile()
-    if not deadline:
-        with clock.measure("load"):
-            program.upload()
-
-    start, history = 0, []
-    if resume:
-        saved = load_state(run.folder)
-        if run.minutes is not None:  # its length was changed on the way
-            program = of_length(program, len(saved.tensors.get("losses", ())))
-            run = replace(run, recipe=timed(run.recipe, program.plan))
-        program.load_state(saved.tensors, saved.seed)
-        start, history, run = saved.step, saved.history, replace(run, seed=saved.seed)
-        rows = "".join(json.dumps(row) + "\n" for row in history)  # without what came after the state
-        write_atomic(run.folder / "metrics.jsonl", rows.encode())
-        for interval, seconds in saved.seconds.items():
-            clock.seconds[interval] += seconds
-    else:
-        write_start(run, program)
-    reporter.start(run, program)
+    clock = Clock(prepare(run.device, run.threads), age_s)
+    ready = made_ready(run, reporter, dataset, clock, resume, age_s)
+    run, program, history = ready.run, ready.program, ready.history
+    if ready.ended:
+        return finish(run, program, clock, history, reporter, ready.ended, ready.more)
     last_saved = time.monotonic()
-    stride = 1 if device.type == "cpu" else None
-    step, pace = start, Pace(deadline, found, program, start)
+    stride = 1 if program.backend.device.type == "cpu" else None
+    step, pace = ready.step, Pace(ready.deadline, ready.found, program, ready.step)
     with stop_requests() as requested:
         while step < program.steps:
             for progress in train(program, clock, run.seed, step, stride):
@@ -116,7 +70,7 @@ def execute(
                 with clock.measure("watch"):
                     if progress.end_of_epoch:
                         row = row_of(run, program, clock, step)
-                        history.append({**row, "epoch": len(history) + 1} if run.minutes else row)
+                        history.append(row | {"epoch": numbered(history)} if run.minutes else row)
                         append_row(run.folder, history[-1])
                         reporter.row(history[-1])
                     if stop or progress.end_of_epoch or time.monotonic() - last_saved > checkpoint_s:
@@ -132,7 +86,7 @@ def execute(
     if run.minutes is not None:
         run = replace(run, recipe=timed(run.recipe, program.plan))
         write_atomic(run.folder / "recipe.toml", run.recipe.text().encode())
-    return finish(run, program, clock, history, reporter)
+    return finish(run, program, clock, history, reporter, more=ready.more)
 
 
 def save(run: Run, program: Program, clock: Clock, step: int, history: list[Row]) -> None:
@@ -141,6 +95,11 @@ def save(run: Run, program: Program, clock: Clock, step: int, history: list[Row]
     if not all(bool(torch.isfinite(t).all()) for t in state.values()):
         raise diverged(program, step - 1)  # the state saved before this one is good and stays
     save_state(run.folder, state, step, run.seed, clock.seconds, history)
+
+
+def numbered(history: list[Row]) -> int:
+    """The epoch after the last one; those of a timed run may differ in length."""
+    return history[-1]["epoch"] + 1 if history else 1
 
 
 def row_of(run: Run, program: Program, clock: Clock, step: int) -> Row:

@@ -1,9 +1,10 @@
-"""A run whose net stays as it starts: features once, a classifier fitted on them, everything else as ever."""
+"""Before the first step: what a learnt net makes of the images, once, and a classifier fitted on that."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,16 +15,16 @@ from hotlap.engine.balance import class_weights
 from hotlap.engine.clock import Clock
 from hotlap.engine.evaluate import Score, score
 from hotlap.engine.lower import lower
+from hotlap.engine.program import Program
 from hotlap.errors import UserError
+from hotlap.files import Notify
 from hotlap.machine.backend import Backend
 from hotlap.nets.describe import EfficientNetLite
 from hotlap.nets.pretrained import MEAN, STD
 from hotlap.plan import Plan
 from hotlap.plan.start import FittedHead, ImageNet, LearntHead
-from hotlap.runs.finishing import finish
 from hotlap.runs.folder import append_row, check_room, write_start
 from hotlap.runs.reporter import Reporter, Row
-from hotlap.runs.result import Result
 from hotlap.runs.run import Run
 from hotlap.transfer.features import Features, FeatureStore, features_of
 from hotlap.transfer.head import Head, fit_head
@@ -32,13 +33,29 @@ from hotlap.transfer.trunk import Speed, Trunk, measured_speeds, open_trunk, rem
 MEANS_SOMETHING = 200  # looks from which their rate is worth keeping
 
 
-def fit_run(run: Run, dataset: Dataset, backend: Backend, clock: Clock, reporter: Reporter) -> Result:
-    """Fit a classifier on learnt features, and write the folder as any run's is.
+@dataclass(frozen=True)
+class FirstFit:
+    """A net with a classifier fitted on its features; steps may follow, or the run may end here.
 
-    Training time is what the features and the fit take; features that are in the cache take none.
+    Args:
+        program: of the steps that may follow, begun; where the plan has none, of one epoch.
+        row: of the run's history.
+        score, logits: of the measured split, (N, classes).
+        more: what the summary says of it.
+    """
+
+    program: Program
+    row: Row
+    score: Score
+    logits: Tensor
+    more: dict[str, Any]
+
+
+def prepared(run: Run, dataset: Dataset) -> Dataset:
+    """The data set normalised as the weights of the plan's net want it.
 
     Raises:
-        UserError: the plan's net has no learnt weights, or they are not on this machine.
+        UserError: the plan's net has no learnt weights, or reads no such images.
     """
     plan = run.recipe.plan()
     if not (isinstance(plan.start, ImageNet) and isinstance(plan.net, EfficientNetLite)):
@@ -46,20 +63,47 @@ def fit_run(run: Run, dataset: Dataset, backend: Backend, clock: Clock, reporter
             "head.kind = 'fittedhead' wants a net with ImageNet weights; take the recipe photos, or set"
             " head.kind to 'learnthead'"
         )
-    assert isinstance(plan.head, FittedHead)
     if dataset.spec.channels != 3:
         raise UserError(
             f"{run.data}: {dataset.spec.channels} channel; a net with ImageNet weights reads colour"
         )
-    dataset = replace(dataset, spec=replace(dataset.spec, mean=MEAN, std=STD))
+    return replace(dataset, spec=replace(dataset.spec, mean=MEAN, std=STD))
+
+
+def steps_after(plan: Plan, dataset: Dataset) -> Plan:
+    """The plan of what follows the fit: the net learns on, its classifier with it."""
+    return replace(plan, head=LearntHead(), batch_size=min(plan.batch_size, len(dataset.train)))
+
+
+def suited(backend: Backend, plan: Plan, notify: Notify) -> Backend:
+    """The backend in the arithmetic that the plan's net was measured fastest in on this machine."""
+    assert isinstance(plan.net, EfficientNetLite)
+    speed = measured_speeds(backend, [plan.net.variant], notify=notify)[plan.net.variant]
+    return replace(backend, precision=speed.precision, memory_format="channels_last")
+
+
+def fit_first(run: Run, dataset: Dataset, backend: Backend, clock: Clock, reporter: Reporter) -> FirstFit:
+    """Fit a classifier on learnt features, and write what a run's folder has from its start.
+
+    Training time is what the features and the fit take; features that are in the cache take none.
+
+    Args:
+        dataset: as `prepared`.
+        backend: as `suited`.
+
+    Raises:
+        UserError: the weights are not on this machine.
+    """
+    plan = run.recipe.plan()
+    assert isinstance(plan.net, EfficientNetLite)
     with clock.measure("compile"):
-        speed = measured_speeds(backend, [plan.net.variant], notify=reporter.note)[plan.net.variant]
-        fast = replace(backend, precision=speed.precision, memory_format="channels_last")
-        trunk = open_trunk(plan.net.variant, fast)
-    frozen = replace(plan, head=LearntHead(), batch_size=min(plan.batch_size, len(dataset.train)))
-    program = lower(frozen, dataset, backend, start_of(trunk))
+        trunk = open_trunk(plan.net.variant, backend)
+    after = steps_after(plan, dataset)
+    after = after if after.epochs else replace(after, epochs=1.0)
+    program = lower(after, dataset, backend, start_of(trunk))
     check_room(run.folder, program)
-    program.upload()
+    with clock.measure("load"):
+        program.upload()
     write_start(run, program)
     reporter.start(run, program)
     with clock.measure("train"):
@@ -74,7 +118,7 @@ def fit_run(run: Run, dataset: Dataset, backend: Backend, clock: Clock, reporter
             class_weights=weights,
             seed=run.seed,
         )
-        program.start = {**program.start, "head.weight": head.weight, "head.bias": head.bias}
+        program.start |= {"head.weight": head.weight, "head.bias": head.bias}
         program.begin(run.seed)
     program.model.eval()
     with clock.measure("eval"):
@@ -93,7 +137,7 @@ def fit_run(run: Run, dataset: Dataset, backend: Backend, clock: Clock, reporter
             "tried": [asdict(t) for t in head.tried],
         },
     }
-    return finish(run, program, clock, [row], reporter, (final, logits), more)
+    return FirstFit(program, row, final, logits, more)
 
 
 def start_of(trunk: Trunk) -> dict[str, Tensor]:
@@ -133,13 +177,13 @@ def judged(head: Head, features: Tensor, dataset: Dataset, plan: Plan) -> tuple[
 
 
 def row_of(head: Head, train: Features, labels: Tensor, final: Score, clock: Clock) -> Row:
-    """The one row of a run that takes no steps."""
+    """The row of the run's history before its first step."""
     logits = head.logits(train.values)
     loss = torch.nn.functional.cross_entropy(logits, labels).item()
     seconds = clock.seconds["train"]
     return {
-        "epoch": 1,
-        "step": 1,
+        "epoch": 0,
+        "step": 0,
         "train_loss": loss,
         "train_accuracy": 100 * (logits.argmax(1) == labels).float().mean().item(),
         "test_accuracy": final.accuracy,

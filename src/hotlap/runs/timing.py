@@ -25,6 +25,7 @@ from hotlap.plan import Plan
 from hotlap.plan.recipe import Recipe, Set
 
 MEASURE_S = 1.5  # to time steps in, and at most a hundredth of the time there is
+LEAST_STEPS = 10  # after a classifier was fitted; fewer would change nothing
 LEAST_EPOCHS = 5.0  # with fewer, more of the run is on smaller images
 SMALLER = (Resolution((0.6,), (0.75,)), Resolution((0.75,), (0.5,)))
 END_S = 2.0  # for analysis, report and files, beside the final evaluation
@@ -47,6 +48,16 @@ class Deadline:
     @property
     def left_s(self) -> float:
         return self.start + self.seconds - time.monotonic()
+
+
+def steps_in_time(program: Program, deadline: Deadline) -> tuple[Program, Projection] | None:
+    """The program with as many steps as there is time for, and what was timed; None if that is too few to be
+    worth it."""
+    found = project(program, min(MEASURE_S, deadline.seconds / 100))
+    epochs = epochs_in(found, program, deadline.left_s)
+    if epochs * program.steps_per_epoch < LEAST_STEPS:
+        return None
+    return of_length(program, round(epochs * program.steps_per_epoch)), found
 
 
 def fit_to_time(
@@ -132,14 +143,13 @@ def step_of(made: Program, program: Program, step: int) -> int:
 def take_over(made: Program, program: Program, step: int) -> None:
     """Copy all that training changes; what was recorded of each step goes to where those steps are now."""
     made.compile()
-    made.reset(program.seed)
-    own, at = made.state(), step_of(made, program, step)
+    state, at = program.state(), step_of(made, program, step)
     index = (torch.arange(at) * step // max(at, 1)).to(program.losses.device)
-    for name, tensor in program.state().items():
-        if name in ("losses", "accuracies"):
-            own[name][:at] = tensor[index]
-        else:
-            own[name].copy_(tensor)
+    for name in ("losses", "accuracies"):
+        recorded = torch.zeros_like(made.losses)
+        recorded[:at] = state[name][index]
+        state[name] = recorded
+    made.load_state(state, program.seed)
 
 
 def of_length(program: Program, steps: int) -> Program:
