@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import json
 import zlib
 from collections.abc import Callable
@@ -175,9 +174,7 @@ def load_given(source: Any, options: Options, notify: Notify, progress: Told | N
 @functools.cache
 def _version() -> str:
     """Changes when the pixels could: with the decoder's own text, or with Pillow."""
-    crc = 0
-    for name in ("decode", "fit"):
-        spec = importlib.util.find_spec(f"hotlap.data.{name}")
-        if spec is not None and spec.origin is not None:
-            crc = zlib.crc32(Path(spec.origin).read_bytes(), crc)
+    here, crc = Path(__file__).parent, 0
+    for path in (here / "decode.py", here / "fit.py", *sorted((here / "formats").glob("*.py"))):
+        crc = zlib.crc32(path.read_bytes(), crc)
     return f"{crc:08x}, Pillow {PIL.__version__}"
