@@ -51,6 +51,19 @@ SPLIT = {"train/cat": 4, "train/dog": 3, "test/cat": 2, "test/dog": 1}
         ),
         ({"train/cat": 5, "train/dog": 5}, {"train": 8, "val": 2}, "class-per-folder with train/"),
         ({"cat/2019/may": 3, "cat/2020": 2, "dog": 5}, {"train": 8, "val": 2}, "class-per-folder"),
+        (
+            {"cat/train": 4, "cat/test": 2, "dog/train": 3, "dog/test": 1},
+            {"train": 7, "test": 3},
+            "class-per-folder, each with train/ and test/",
+        ),
+        (
+            {"a/cat/Training/x": 3, "a/cat/valid": 2, "a/dog/Training": 3, "a/dog/test": 1},
+            {"train": 6, "val": 2, "test": 1},
+            "class-per-folder, each with Training/, valid/ and test/ in a/",
+        ),
+        ({"cat/train": 5, "dog/train": 5}, {"train": 8, "val": 2}, "class-per-folder, each with train/"),
+        ({"cat/old": 3, "cat/test": 2, "dog": 5}, {"train": 8, "val": 2}, "class-per-folder"),
+        ({"cat": 3, "cat/test": 2, "dog": 5}, {"train": 8, "val": 2}, "class-per-folder"),
     ],
 )
 def test_class_folders_of_every_shape(tmp_path, tree, found, layout):
@@ -67,6 +80,25 @@ def test_class_folders_of_every_shape(tmp_path, tree, found, layout):
     assert got.spec.class_names == ("cat", "dog")
     assert right(got)
     assert got.spec.test_count == len(got.test)
+
+
+def test_splits_in_class_folders_with_odd_ones_among_them(tmp_path):
+    tree = {f"c{i}/{split}": n for i in range(18) for split, n in (("train", 2), ("test", 1))}
+    root = write_tree(tmp_path / "set", {**tree, "lone": 3, "late/test": 2, "empty": 0, "c1": 2})
+    write_tree(root, {".": 1})
+    got = data.load(root)
+    assert counts(got) == {"train": 39, "test": 20}
+    assert got.facts.missed == {"late": 2}
+    assert got.facts.layout == "class-per-folder, each with train/ and test/"
+    for said in (
+        "lone/ is not divided as the others are: its 3 images are trained on",
+        "2 images in c1/ beside train/ and test/ passed over",
+        "1 image beside the class folders passed over",
+        "1 class only in test, not in train: late; 2 images count as missed",
+        "2 classes have no training image and are left out: empty, late",
+    ):
+        assert said in got.facts.remarks
+    assert got.facts.passed_over == {"images of no class": 3}
 
 
 def test_a_class_may_be_called_train(tmp_path):
@@ -158,6 +190,16 @@ def test_no_class_in_common_is_an_error(tmp_path):
         ({"cat": 1, "dog": 1}, "one a class at most: nothing is left to measure on"),
         ({"val/cat": 2, "val/dog": 2, "test/cat": 1}, "but no train/ with class folders in it"),
         ({"images": 4}, None),
+        (
+            {"cat/train": 2, "cat/test": 1, "dog": 4},
+            "1 of 2 class folders have train/ and test/ in them, but",
+        ),
+        (
+            {"cat/val": 2, "cat/test": 1, "dog/test": 4},
+            "have val/ and test/ in them but no train/; add it to",
+        ),
+        ({"train": 3, "test": 2}, "5 images but neither class folders nor a table"),
+        ({"cat/train": 3, "cat/test": 2}, "5 images but neither class folders nor a table"),
         ({}, "holds no images but nothing"),
     ],
 )

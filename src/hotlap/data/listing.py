@@ -124,6 +124,11 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+def joined(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
 def counted(count: int, one: str, many: str | None = None) -> str:
     """`1 image`, `2 images`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
