@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -345,6 +346,107 @@ def test_a_table_for_each_split(tmp_path):
     (root / "more.csv").write_text("image,label\ntrain/0.png,cat")
     (root / "most.csv").write_text("image,label\ntrain/0.png,cat")
     assert "has several tables of images" in error_of(root)
+
+
+def write_lines(path, rows):
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_metadata_in_each_splits_folder(tmp_path, suffix):
+    root = tmp_path / "set"
+    for split, names in (("train", NAMES), ("test", NAMES[2:6])):  # the same names in both
+        write_images(root / "data" / split, names)
+        rows = [{"file_name": f"{i}.png", "label": n, "text": "a, b"} for i, n in enumerate(names)]
+        path = root / "data" / split / f"metadata.{suffix}"
+        if suffix == "jsonl":
+            write_lines(path, rows)
+        else:
+            path.write_text("\n".join(["file_name,label", *(f"{i}.png,{n}" for i, n in enumerate(names))]))
+    got = data.load(root)
+    assert counts(got) == {"train": 8, "test": 4}
+    assert right(got)
+    assert got.facts.bad_count == 0
+    where = " and ".join(f"data/{split}/metadata.{suffix}" for split in ("test", "train"))
+    assert got.facts.layout == f"images named by {where.replace(' and ', ', ')}"
+    one = data.load(root / "data" / "test" / f"metadata.{suffix}")
+    assert sum(counts(one).values()) == 4
+
+
+def test_metadata_without_labels(tmp_path):
+    root = tmp_path / "set"
+    for split in ("train", "test"):
+        write_images(root / split, NAMES)
+        write_lines(
+            root / split / "metadata.jsonl", [{"file_name": f"{i}.png", "text": "x"} for i in range(8)]
+        )
+    assert "metadata.jsonl has no column of labels among text; name it with" in error_of(root)
+    write_lines(
+        root / "train" / "metadata.jsonl",
+        [{"file_name": f"{i}.png", "label": n} for i, n in enumerate(NAMES)],
+    )
+    got = data.load(root)
+    assert right(got)
+    assert counts(got) == {"train": 5, "val": 3}
+    assert any(
+        r.startswith("passed over: test/metadata.jsonl has no column of labels") for r in got.facts.remarks
+    )
+    # of labels in folders, it is about something else
+    write_tree(tmp_path / "folders", {"cat": 3, "dog": 3})
+    write_lines(tmp_path / "folders" / "metadata.jsonl", [{"file_name": "cat/0.png", "text": "a cat"}])
+    assert data.load(tmp_path / "folders").facts.layout == "class-per-folder"
+
+
+def test_json_lines_of_every_shape(tmp_path):
+    root = tmp_path / "set"
+    write_images(root / "images", NAMES)
+    splits = ["train"] * 5 + ["validation", "test", "test"]
+    rows = [
+        {"boxes": [1, 2], "label": n, "image": f"images/{i}.png", "split": s, "line": "a\u2028b"}
+        for i, (n, s) in enumerate(zip(NAMES, splits, strict=True))
+    ]
+    rows += [{"image": "images/0.png", "label": "cat", "split": "train"}, {"image": None, "split": "test"}]
+    write_lines(root / "all.jsonl", rows)
+    got = data.load(root)
+    assert counts(got) == {"train": 5, "val": 1, "test": 2}
+    assert right(got)
+    assert got.facts.passed_over == {"rows that come twice": 1, "rows without a path or a label": 1}
+    numbers = [{"file": f"images/{i}.png", "label": 2 * (n == "cat")} for i, n in enumerate(NAMES)]
+    write_lines(root / "all.jsonl", numbers)
+    assert data.load(root / "all.jsonl").spec.class_names == ("0", "2")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty; a table of JSON lines has an object a line"),
+        (
+            '{"file_name": "0.png", "label": "cat"}\n[1]',
+            "t.jsonl, line 2, is no JSON object; each line is one",
+        ),
+        ('\n{"file_name": "0.png", "label"', "t.jsonl, line 2, is no JSON object"),
+        ("[" * 100_000, "t.jsonl, line 1, is no JSON object"),
+        ('{"label": "cat", "x": {"file_name": "0.png"}}', "has no column of paths among label"),
+        ('{"file_name": "0.png", "label": ["cat"]}', "has no column of labels; name it with"),
+        ('{"file_name": "\\ud800\\udcff.png", "label": "\\ud800"}', "none of the 1 image that"),
+    ],
+)
+def test_json_lines_that_are_no_table(tmp_path, text, says):
+    write_images(tmp_path / "set", NAMES)
+    (tmp_path / "set" / "t.jsonl").write_text(text)
+    for source in (tmp_path / "set", tmp_path / "set" / "t.jsonl"):
+        assert says in error_of(source)
+
+
+def test_one_image_by_two_names_comes_twice(tmp_path):
+    root = tmp_path / "set"
+    write_images(root / "images", NAMES)
+    rows = [f"images/{i}.png,{n}" for i, n in enumerate(NAMES)]
+    (root / "t.csv").write_text("\n".join(["path,label", *rows, "0,cat", "./images/1.png,eel"]))
+    got = data.load(root)
+    assert right(got)
+    assert got.facts.passed_over["rows that come twice"] == 2
+    assert any("1 image listed twice with another label" in r for r in got.facts.remarks)
 
 
 def test_told_columns_and_another_folder(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import stat
 import struct
@@ -202,6 +203,11 @@ def sources(root: Path) -> dict[str, Path]:
     splits = ["train", "train", "train", "train", "val", "test"]
     rows = [f'{i}.png,"{n}",{s}' for i, (n, s) in enumerate(zip(NAMES, splits, strict=True))]
     (root / "t.csv").write_text("\n".join(["path,label,split", *rows]))
+    lines = [
+        {"path": f"{i}.png", "label": n, "split": s}
+        for i, (n, s) in enumerate(zip(NAMES, splits, strict=True))
+    ]
+    (root / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
     np.savez_compressed(root / "a.npz", x_train=arrays_of(NAMES), y_train=numbers)
     np.save(root / "x.npy", arrays_of(NAMES))
     np.save(root / "y.npy", numbers)
@@ -217,6 +223,7 @@ def sources(root: Path) -> dict[str, Path]:
             archive.addfile(info, io.BytesIO(content))
     return {
         "csv": root / "t.csv",
+        "jsonl": root / "t.jsonl",
         "npz": root / "a.npz",
         "npy": root / "x.npy",
         "npy labels": root / "y.npy",
@@ -238,7 +245,7 @@ def outcome(source: Path, cache: Path) -> tuple[str, data.Dataset | None]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["csv", "npz", "npy", "npy labels", "idx.gz", "idx", "idx labels", "zip", "tgz", "tar"]
+    "kind", ["csv", "jsonl", "npz", "npy", "npy labels", "idx.gz", "idx", "idx labels", "zip", "tgz", "tar"]
 )
 def test_bytes_changed_at_random_come_to_a_set_or_to_one_line(tmp_path, kind):
     path = sources(tmp_path / "set")[kind]

@@ -114,6 +114,7 @@ def shown(name: str) -> str:
     """A name from a file system or a table as it can be printed in one line."""
     if name.isprintable():  # no lone surrogate is
         return name
+    name = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", name)  # those that stand for no byte
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 

@@ -5,25 +5,27 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hotlap.data.columns import NoColumn
 from hotlap.data.folders import class_folders
 from hotlap.data.idx import idx_files, idx_listing
 from hotlap.data.listing import Listing, counted, listed, shown
-from hotlap.data.manifests import SUFFIXES as TABLES
-from hotlap.data.manifests import Table, agrees, manifest_listing, read_table
+from hotlap.data.manifests import agrees, manifest_listing
 from hotlap.data.numpy_files import npy_listing, npz_listing, role_of
 from hotlap.data.options import Columns
 from hotlap.data.parquet import holds_images, parquet_listing
+from hotlap.data.tables import SUFFIXES as TABLES
+from hotlap.data.tables import Table, read_table
 from hotlap.data.unpacking import is_archive
 from hotlap.data.walking import File, Tree, walk
 from hotlap.errors import UserError
 from hotlap.files import read_error
 
 KINDS = (
-    "a folder with a folder a class, a table (CSV, Parquet) with its images, Parquet with images in it, .npz,"
-    " .npy, IDX files, or a .zip or .tar of these"
+    "a folder with a folder a class, a table (CSV, JSON lines, Parquet) with its images, Parquet with images"
+    " in it, .npz, .npy, IDX files, or a .zip or .tar of these"
 )
 
 
@@ -100,7 +102,7 @@ def _folder(path: Path, columns: Columns, within: bool) -> Recognised:
     if parquet:
         if holds_images(path / parquet[0].name, columns.images):
             return _parquet(path, parquet, str(path), columns)
-        read = [read_table(path / f.name, columns.images, columns.labels) for f in parquet]
+        read = [_read(tree, f, columns) for f in parquet]
         return _listed(manifest_listing(read, columns.root or path, within=within))
     if idx := idx_files(tree.files):
         return _idx(path, idx, str(path))
@@ -117,7 +119,7 @@ def _nothing(tree: Tree, tables: Sequence[File], columns: Columns) -> UserError:
     """Why a folder is nothing that is known."""
     images = tree.images()
     if tables:
-        read_table(tree.root / tables[0].name, columns.images, columns.labels)  # says what it lacks
+        _read(tree, tables[0], columns)  # says what it lacks
     if images:
         return UserError(
             f"{tree.root} has {counted(len(images), 'image')} but neither class folders nor a table that says"
@@ -131,22 +133,34 @@ def _nothing(tree: Tree, tables: Sequence[File], columns: Columns) -> UserError:
 
 
 def _tables(tree: Tree, tables: Sequence[File], columns: Columns) -> list[Table] | None:
-    """The tables in a folder that name images; None if none does.
+    """The tables in a folder that name images; None if none does. The first has a remark on each that names
+    images but not what they show, and on each that does not read.
 
     Raises:
         UserError: there are several that are not one for each split.
     """
-    found = []
+    found, remarks = [], []
     for file in tables:
         try:
-            found.append(read_table(tree.root / file.name, columns.images, columns.labels))
-        except UserError:
+            found.append(_read(tree, file, columns))
+        except UserError as err:
             if columns.images is not None or columns.labels is not None:
                 raise
+            if not (isinstance(err, NoColumn) and err.what == "paths"):
+                remarks.append(
+                    f"passed over: {str(err).replace(str(tree.root / file.name), shown(file.name))}"
+                )
     if len(found) > 1 and len({t.rows[0][2] if t.rows else "" for t in found}) < len(found):
-        names = listed([shown(t.path.name) for t in found])
+        names = listed([t.name for t in found])
         raise UserError(f"{tree.root} has several tables of images, {names}; give the one that is meant")
+    if found:
+        found[0] = replace(found[0], remarks=(*found[0].remarks, *remarks))
     return found or None
+
+
+def _read(tree: Tree, file: File, columns: Columns) -> Table:
+    folder = file.name[: file.name.rfind("/") + 1]
+    return read_table(tree.root / file.name, columns.images, columns.labels, folder)
 
 
 def _class_of_each(listing: Listing) -> dict[str, str]:
