@@ -168,6 +168,93 @@ def test_npy_files_beside_each_other(tmp_path):
     assert "has no images with their labels" in error_of(folder)
 
 
+def write_splits(folder, *files, **arrays):
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / file, **(arrays or {"images": arrays_of(NAMES), "labels": NUMBERS}))
+
+
+@pytest.mark.parametrize(
+    "files", [("train.npz", "test.npz"), ("my-test.npz", "my-train.npz"), ("train/a.npz", "test/a.npz")]
+)
+def test_npz_files_by_split(tmp_path, files):
+    write_splits(tmp_path / "set", *files)
+    other = "test" if "test" in files[0] else "train"
+    write_splits(tmp_path / "set", files[0], x=arrays_of(NAMES[:4]), y=NUMBERS[:4])
+    got = data.load(tmp_path / "set")
+    assert numbers_right(got)
+    assert {"train": len(got.train), got.test_split: len(got.test)} == {"train": 8, "test": 8} | {other: 4}
+    said = ", ".join(sorted(files))
+    assert got.facts.layout == f"arrays in {said}, taken as (N, height, width, channels)"
+
+
+def test_npz_files_by_split_with_odd_ones(tmp_path):
+    root = tmp_path / "set"
+    names = np.array(["cat", "dog", "eel"])
+    write_splits(root, "train.npz", images=arrays_of(NAMES), labels=NUMBERS, class_names=names)
+    write_splits(root, "val.npz", images=arrays_of(["eel", "cat"]), labels=np.array([2, 0]))
+    write_splits(root, "test.npz", images=arrays_of(["dog"]))
+    write_splits(root, "weights.npz", w0=np.zeros(3))
+    got = data.load(root)
+    assert right(got)
+    assert got.spec.class_names == ("cat", "dog", "eel")
+    assert (len(got.train), len(got.test), dict(got.held)) == (8, 2, {})
+    passed = [r for r in got.facts.remarks if r.startswith("passed over: ")]
+    assert [r.split(" among ")[0] for r in passed] == [
+        "passed over: test.npz has no images with their labels",
+        "passed over: weights.npz has no images with their labels",
+    ]
+    write_splits(
+        root, "val.npz", images=arrays_of(["fox"]), labels=np.array([0]), class_names=np.array(["fox"])
+    )
+    assert "val.npz names other classes than the arrays before it do" in error_of(root)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (("train.npz", "more.npz"), "more.npz is of no split; call each file or folder by its split"),
+        (
+            ("train1.npz", "b/train.npz", "train-2.npz"),
+            "has the train images twice, in b/train.npz:images and",
+        ),
+        (("val.npz", "test.npz"), "has no training images, only test, val"),
+    ],
+)
+def test_npz_files_that_are_not_one_a_split(tmp_path, files, says):
+    write_splits(tmp_path / "set", *files)
+    (tmp_path / "set" / "train1.npz").unlink(missing_ok=True)
+    assert says in error_of(tmp_path / "set")
+
+
+def test_an_npz_file_that_says_another_split_than_its_name(tmp_path):
+    write_splits(tmp_path / "set", "train.npz")
+    write_splits(tmp_path / "set", "test.npz", x_train=arrays_of(NAMES), y_train=NUMBERS)
+    assert "test.npz: x_train is of train; call each file or folder" in error_of(tmp_path / "set")
+
+
+def test_npy_files_in_a_folder_for_each_split(tmp_path):
+    for split, count in (("train", 8), ("test", 4)):
+        (tmp_path / "set" / split).mkdir(parents=True)
+        np.save(tmp_path / "set" / split / "images.npy", arrays_of(NAMES[:count]))
+        np.save(tmp_path / "set" / split / "labels.npy", NUMBERS[:count])
+    got = data.load(tmp_path / "set")
+    assert numbers_right(got)
+    assert (len(got.train), len(got.test), got.test_split) == (8, 4, "test")
+    (tmp_path / "set" / "test").rename(tmp_path / "set" / "more")
+    assert "more/ is of no split; call each file or folder by its split" in error_of(tmp_path / "set")
+
+
+def test_npy_files_of_images_in_one_folder_and_of_labels_in_another(tmp_path):
+    for split in ("train", "test"):
+        for folder, array in (("images", arrays_of(NAMES)), ("labels", NUMBERS)):
+            (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / "set" / folder / f"{split}_{folder}.npy", array)
+    got = data.load(tmp_path / "set")
+    assert numbers_right(got)
+    assert (len(got.train), len(got.test)) == (8, 8)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_idx_files(tmp_path, packed):
     gray = np.tile(NUMBERS[:, None, None], (1, 6, 5))

@@ -110,6 +110,12 @@ def split_within(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+def split_of_folder(folder: str) -> str:
+    """The split that a folder's name stands for, or that of the nearest one above it; "" if none does."""
+    parts = [split_named(part) or split_within(part) for part in reversed(folder.split("/"))]
+    return next((split for split in parts if split), "")
+
+
 def shown(name: str) -> str:
     """A name from a file system or a table as it can be printed in one line."""
     if name.isprintable():  # no lone surrogate is

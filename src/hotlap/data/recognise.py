@@ -75,7 +75,7 @@ def _file(path: Path, columns: Columns, within: bool) -> Recognised:
     if suffix == ".parquet":
         return _parquet(path.parent, [file], str(path), columns)
     if suffix == ".npz":
-        return Recognised(_stamp([file]), lambda: npz_listing(path, file.stamp))
+        return _npz(path.parent, [file], str(path))
     if suffix == ".npy":
         beside = [file_stamp(p) for p in sorted(path.parent.glob("*.npy"))]
         return _npy(path.parent, [f for f in beside if role_of(Path(f.name).stem)], str(path))
@@ -106,10 +106,8 @@ def _folder(path: Path, columns: Columns, within: bool) -> Recognised:
         return _listed(manifest_listing(read, columns.root or path, within=within))
     if idx := idx_files(tree.files):
         return _idx(path, idx, str(path))
-    arrays = [f for f in tree.files if f.suffix == ".npz"]
-    if len(arrays) == 1:
-        only = arrays[0]
-        return Recognised(_stamp(arrays), lambda: npz_listing(path / only.name, only.stamp))
+    if npz := [f for f in tree.files if f.suffix == ".npz"]:
+        return _npz(path, npz, str(path))
     if npy := [f for f in tree.files if f.suffix == ".npy" and role_of(Path(f.name).stem)]:
         return _npy(path, npy, str(path))
     raise _nothing(tree, tables, columns)
@@ -191,6 +189,10 @@ def _parquet(root: Path, files: Sequence[File], origin: str, columns: Columns) -
 
 def _idx(root: Path, files: Sequence[File], origin: str) -> Recognised:
     return Recognised(_stamp(files), lambda: idx_listing(root, files, origin))
+
+
+def _npz(root: Path, files: Sequence[File], origin: str) -> Recognised:
+    return Recognised(_stamp(files), lambda: npz_listing(root, files, origin))
 
 
 def _npy(root: Path, files: Sequence[File], origin: str) -> Recognised:

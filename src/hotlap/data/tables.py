@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hotlap.data.columns import LABELS, PATHS, SPLITS, chosen, splits_of
-from hotlap.data.listing import IMAGE_SUFFIXES, shown, split_named, split_within
+from hotlap.data.listing import IMAGE_SUFFIXES, shown, split_of_folder, split_within
 from hotlap.data.parquet import table_rows
 from hotlap.errors import UserError
 from hotlap.files import read_error, why
@@ -74,8 +74,7 @@ def read_table(path: Path, images: str | None, labels: str | None, folder: str =
     split, _ = chosen([n for n in names if n not in (image, label)], SPLITS, None, "", str(path), False)
     where = [names.index(n) for n in (image, label)]
     splits = splits_of([row[names.index(split)] for row in cells], str(path)) if split else None
-    of_folder = (split_named(p) or split_within(p) for p in reversed(folder.split("/")))
-    of_file = split_within(path.stem) or next((s for s in of_folder if s), "")
+    of_file = split_within(path.stem) or split_of_folder(folder)
     rows = [
         (row[where[0]].strip(), row[where[1]].strip(), splits[i] if splits else of_file)
         for i, row in enumerate(cells)
