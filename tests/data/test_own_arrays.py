@@ -392,6 +392,110 @@ def test_archives_of_other_kinds(tmp_path):
     assert right(data.load(tmp_path / "table.zip"))
 
 
+def zipped(path, tree, within=""):
+    """A zip (or a tar, by its name) of the files below `tree`, in a folder `within`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = sorted(f for f in tree.rglob("*") if f.is_file())
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in files:
+                archive.write(file, f"{within}{file.relative_to(tree)}")
+            archive.writestr("__MACOSX/x", b"x")
+    else:
+        with tarfile.open(path, "w:gz" if path.suffix in (".gz", ".tgz") else "w") as archive:
+            for file in files:
+                archive.add(file, f"{within}{file.relative_to(tree)}")
+    return path
+
+
+TWO = {"cat": 3, "dog": 3}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"train.zip": "", "test.tar.gz": ""},
+        {"train.zip": "train/", "test.zip": "test/"},
+        {"train.tar": "pictures/", "test.tar": "a/b/"},
+        {"a/our_train.zip": "x/", "a/our_test.tgz": ""},
+        {"all.zip": ""},
+    ],
+)
+def test_a_folder_of_archives(tmp_path, files):
+    one, other = write_tree(tmp_path / "one", TWO), write_tree(tmp_path / "other", {"dog": 2, "cat": 1})
+    for name, within in files.items():
+        zipped(tmp_path / "set" / name, other if "test" in name else one, within)
+    (tmp_path / "set" / "README.md").write_text("pictures")
+    (tmp_path / "set" / "LICENSE").write_text("free")
+    for _ in range(2):
+        said = []
+        got = data.load(tmp_path / "set", notify=said.append)
+        assert right(got)
+        assert got.spec.class_names == ("cat", "dog")
+        assert {"train": len(got.train), got.test_split: len(got.test)} == (
+            {"train": 6, "test": 3} if len(files) == 2 else {"train": 4, "val": 2}
+        )
+        kinds = "class-per-folder with train/ and test/" if len(files) == 2 else "class-per-folder in all/"
+        assert got.facts.layout == f"{kinds}, in {', '.join(sorted(files))}"
+        assert not any("left out" in line for line in said)
+    assert [p.suffix for p in (tmp_path / "cache" / "packed").iterdir()] == [".pack"]
+    unpacks = [line for line in said if line.startswith("unpacking")]
+    assert unpacks == []
+    zipped(tmp_path / "set" / next(iter(files)), write_tree(tmp_path / "more", {"cat": 9, "dog": 9}))
+    assert len(data.load(tmp_path / "set").train) > 6
+
+
+def test_an_archive_for_each_class_within_an_archive(tmp_path):
+    for name in ("cat", "dog", "eel"):
+        tree = write_tree(tmp_path / "trees" / name, {name: 4})
+        zipped(tmp_path / "tars" / f"{name}.tar", tree / name)
+    got = data.load(zipped(tmp_path / "all.zip", tmp_path / "tars"))
+    assert right(got)
+    assert got.facts.layout == "class-per-folder, in cat.tar, dog.tar, eel.tar, in an archive"
+    deeper = zipped(tmp_path / "deep" / "deeper.zip", tmp_path / "tars")
+    assert right(data.load(deeper.parent))  # a folder with an archive with archives
+    deepest = zipped(tmp_path / "deepest.zip", deeper.parent)
+    assert error_of(deepest) == (
+        f"{deepest}: deeper/cat.tar is an archive in archives in archives; unpack it and give the folder"
+    )
+
+
+def test_a_table_beside_the_archive_of_its_images(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for i, name in enumerate(NAMES):
+        (tmp_path / "pictures" / f"{i}.png").write_bytes(png(pixels(name, i)))
+    table = "\n".join(["image,label", *(f"{i}.png,{n}" for i, n in enumerate(NAMES))])
+    zipped(tmp_path / "set" / "images.zip", tmp_path / "pictures")
+    (tmp_path / "set" / "labels.csv").write_text(table)
+    for source in (tmp_path / "set", zipped(tmp_path / "whole.zip", tmp_path / "set")):
+        got = data.load(source)
+        assert right(got)
+        assert got.facts.layout.startswith("images named by labels.csv, in images.zip")
+    assert right(data.load(tmp_path / "set", labels="label", images="image"))
+    (tmp_path / "set" / "labels.csv").write_text(table.replace("image,label", "image,name"))
+    assert error_of(tmp_path / "set").startswith(
+        f"{tmp_path / 'set'}/labels.csv has no column of labels among"
+    )
+
+
+def test_archives_beside_images_or_of_one_name_or_of_nothing(tmp_path):
+    tree = write_tree(tmp_path / "set", TWO)
+    zipped(tree / "all.zip", write_tree(tmp_path / "other", {"eel": 4, "fox": 4}))
+    assert data.load(tree).spec.class_names == ("cat", "dog")
+    for name in ("train.zip", "train.tar"):
+        zipped(tmp_path / "twice" / name, tree)
+    assert "has train.tar and train.zip, archives of one name; give the one that is meant" in error_of(
+        tmp_path / "twice"
+    )
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "a.doc").write_text("words")
+    zipped(tmp_path / "mixed" / "words.zip", tmp_path / "words")
+    assert f"{tmp_path / 'mixed'} holds no images but 1 .doc" in error_of(tmp_path / "mixed")
+    (tmp_path / "mixed" / "b.doc").write_text("words")
+    assert f"give the archive itself: {tmp_path / 'mixed' / 'words.zip'}" in error_of(tmp_path / "mixed")
+    assert list((tmp_path / "cache").rglob("*.files")) == []
+
+
 # -- from Python ------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import PIL
 
+from hotlap.data.archived import Unpacked
 from hotlap.data.building import build_in_memory, check_bad
 from hotlap.data.caching import through_cache
 from hotlap.data.dataset import Dataset
@@ -22,8 +23,7 @@ from hotlap.data.given import given_listing
 from hotlap.data.listing import Listing
 from hotlap.data.options import Columns, Options, Told
 from hotlap.data.packing import build_pack
-from hotlap.data.recognise import KINDS, Recognised, file_stamp, recognise
-from hotlap.data.unpacking import is_archive, unpacked
+from hotlap.data.recognise import KINDS, Archives, recognise
 from hotlap.errors import UserError
 from hotlap.files import Notify, read_error, silent, slug
 
@@ -71,44 +71,15 @@ def find_own(name: str, path: Path, columns: Columns, options: Options, cache: P
         asked += [*options.classes, str(options.channels)]
     key = hashlib.sha256(json.dumps([str(real), asked]).encode("utf-8", "surrogatepass")).hexdigest()[:12]
     pack = cache / "packed" / f"{slug(real.name.encode('utf-8', 'replace').decode())[:40]}-{key}.pack"
-    found: Recognised | None = None
-    if is_archive(real):
-        stamp = file_stamp(real).stamp
-    else:
-        found = recognise(real, columns)
-        stamp = found.stamp
-    fingerprint = json.dumps([str(real), asked, stamp, _RULES, _version()])
+    found = recognise(real, columns)
+    fingerprint = json.dumps([str(real), asked, found.stamp, _RULES, _version()])
 
     def listing(notify: Notify) -> AbstractContextManager[Listing]:
-        if found is not None:
-            return nullcontext(found.listing())
-        return _unpacked(real, pack.with_name(pack.name + ".files"), columns, notify)
+        if isinstance(found, Archives):
+            return Unpacked(real, found, pack.with_name(pack.name + ".files"), columns, notify)
+        return nullcontext(found.listing())
 
     return OwnSource(name, str(real), pack, fingerprint, options, listing)
-
-
-class _unpacked(AbstractContextManager[Listing]):
-    """The listing of what is in an archive, unpacked for as long as the context lasts."""
-
-    def __init__(self, path: Path, folder: Path, columns: Columns, notify: Notify) -> None:
-        self.path, self.columns = path, columns
-        self.files = unpacked(path, folder, notify)
-
-    def __enter__(self) -> Listing:
-        folder = self.files.__enter__()
-        try:
-            columns = replace(self.columns, root=None)
-            listing = recognise(folder, columns, within=True).listing()
-        except UserError as err:
-            self.files.__exit__(None, None, None)
-            raise UserError(str(err).replace(str(folder), str(self.path))) from err
-        except BaseException:
-            self.files.__exit__(None, None, None)
-            raise
-        return replace(listing, layout=f"{listing.layout}, in an archive")
-
-    def __exit__(self, *error: Any) -> None:
-        self.files.__exit__(*error)
 
 
 def load_own(source: OwnSource, notify: Notify, progress: Told | None) -> Dataset:
