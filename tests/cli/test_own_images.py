@@ -12,6 +12,7 @@ from PIL import Image
 import hotlap
 from conftest import PLAIN
 from hotlap.nets.pretrained import available
+from pages import check_page
 
 needs_weights = pytest.mark.skipif("lite0" not in available(), reason="no ImageNet weights on this machine")
 SMALL = ("--epochs", "2", "--set", "batch_size=10", "--set", "net.widths=[8,8,8]", *PLAIN)
@@ -101,6 +102,23 @@ def test_a_run_starts_from_another_and_says_what_it_took(cli, tmp_path):
     gone = cli("train", "--data", two, "--from", tmp_path / "gone")
     assert gone.status == 2
     assert "gone: no model.safetensors there" in gone.err
+
+
+def test_the_page_names_the_images_it_shows(cli, tmp_path):
+    photos = pictures(tmp_path / "photos", {"red": 12, "green": 12}, 32)
+    evil = "<img src=x onerror=alert(1)>.png"
+    for path in sorted((photos / "red").iterdir()):
+        path.rename(path.with_name(f"{path.stem}{evil}"))
+    assert cli("train", "--data", photos, *SMALL, "--out", tmp_path / "r").status == 0
+    found = json.loads((tmp_path / "r" / "analysis.json").read_text())
+    names = {case["name"] for case in found["least_certain"]}
+    assert len(names) == len(found["least_certain"]) > 2
+    assert all((photos / name).is_file() for name in names)
+    text = (tmp_path / "r" / "report.html").read_text()
+    page = check_page(text)
+    titles = [a["title"] for _, a in page.tags if a.get("class") == "file"]
+    assert names == set(titles)
+    assert all(a.get("src", "data:").startswith("data:") for tag, a in page.tags if tag == "img")
 
 
 def test_rare_classes_count_as_much_as_common_ones(cli, tmp_path):

@@ -128,6 +128,66 @@ def killed(*_: object) -> None:
     os.kill(os.getpid(), 9)
 
 
+# -- names ------------------------------------------------------------------------------------------
+
+
+def named_right(dataset: data.Dataset, root: Path) -> bool:
+    """Whether the name of each image is that of the file it was decoded from."""
+    splits = [dataset.train, dataset.test, *dataset.held.values()]
+    return all(
+        np.array_equal(image, np.asarray(Image.open(root / split.names[i])))
+        for split in splits
+        for i, image in enumerate(split.images)
+    )
+
+
+def test_each_image_keeps_its_name(tmp_path, decodes):
+    root = write_tree(tmp_path / "set", {"cat": 30, "dog": 30, "\u732b \U0001f63a": 4})
+    (root / "cat" / "5.png").write_bytes(b"")  # those after it have other numbers
+    for expected in (64, 0):
+        decodes.clear()
+        got = data.load(root)
+        assert len(decodes) == expected
+        assert (len(got.train.names), len(got.test.names)) == (len(got.train), len(got.test))
+        assert named_right(got, root)
+        names = {s.names[i] for s in (got.train, got.test) for i in range(len(s))}
+        assert len(names) == 63
+        assert "\u732b \U0001f63a/3.png" in names
+    (root / "cat" / "0.png").rename(root / "cat" / "new.png")
+    assert named_right(data.load(root), root)
+    held = data.hold_out(data.load(root), 7)
+    assert named_right(held, root)
+
+
+def test_a_pack_without_names_is_made_again_without_decoding(tmp_path, decodes, monkeypatch):
+    from hotlap.data import own, packing
+
+    root = write_tree(tmp_path / "set", {"cat": 6, "dog": 6})
+    with monkeypatch.context() as before:
+        section = packing.PackStream.section
+        before.setattr(own, "_RULES", own._RULES - 1)
+        before.setattr(
+            packing.PackStream,
+            "section",
+            lambda self, name, *rest: iter(()) if "name" in name else section(self, name, *rest),
+        )
+        assert data.load(root).train.names is None
+    decodes.clear()
+    said = []
+    got = data.load(root, notify=said.append)
+    assert "stale: its source has changed" in said[0]
+    assert decodes == []
+    assert named_right(got, root)
+
+
+def test_names_of_arrays_say_where_and_sets_with_a_name_have_none():
+    names = ["cat", "dog"] * 5
+    pair = (arrays_of(names), names)
+    got = data.load((pair, pair))
+    assert [got.train.names[i] for i in (0, 9)] == ["train images[0]", "train images[9]"]
+    assert data.load("patterns:30,20").test.names is None
+
+
 # -- bad files --------------------------------------------------------------------------------------
 
 

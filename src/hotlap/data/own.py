@@ -27,7 +27,7 @@ from hotlap.data.recognise import KINDS, Archives, recognise
 from hotlap.errors import UserError
 from hotlap.files import Notify, read_error, silent, slug
 
-_RULES = 1  # of classes, splits and sizes; another number makes every pack stale
+_RULES = 2  # of classes, splits, sizes, and what a pack holds; another number makes every pack stale
 
 
 @dataclass(frozen=True)
