@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 import hotlap
 from conftest import PLAIN
 from hotlap.nets.pretrained import available
+from hotlap.transfer import features
 from pages import check_page
 
 needs_weights = pytest.mark.skipif("lite0" not in available(), reason="no ImageNet weights on this machine")
@@ -58,6 +61,34 @@ def test_photographs_get_learnt_features_that_are_kept_by_image(cli, tmp_path):
     assert (tmp_path / "b" / "report.html").is_file()
     accuracy = json.loads(cli("eval", tmp_path / "b", "--json").out)["accuracy"]
     assert accuracy == pytest.approx(second["accuracy"])
+
+
+@needs_weights
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_while_it_looks_goes_on_where_it_was(cli, tmp_path, monkeypatch, number):
+    photos = pictures(tmp_path / "photos", {"red": 30, "green": 30}, 110)
+    how = ("--set", "net.variant=lite0", "--size", "32", "--threads", "1", "--out", tmp_path / "a")
+    real = features.computed
+
+    def stopped(*arguments):
+        for at, values in enumerate(real(*arguments)):
+            if at == 1:
+                os.kill(os.getpid(), number)
+            yield values
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(features, "computed", stopped)
+        done = cli("train", "--data", photos, *how)
+    start = "hotlap: interrupted; state saved, go on with: "
+    assert done.status == 130
+    last = done.err.splitlines()[-1]
+    assert last == f"{start}hotlap train --resume {tmp_path / 'a'}"
+    done = cli(*last.removeprefix(f"{start}hotlap ").split())
+    assert done.status == 0, done.err
+    assert (summary_of(tmp_path / "a")["features_computed"], summary_of(tmp_path / "a")["features_kept"]) == (
+        28,
+        32,
+    )
 
 
 @needs_weights

@@ -25,6 +25,7 @@ from hotlap.runs.folder import append_row, check_room, write_start
 from hotlap.runs.reporter import Reporter, Row
 from hotlap.runs.result import Result
 from hotlap.runs.run import Run
+from hotlap.runs.signals import resumable
 from hotlap.transfer.features import Features, FeatureStore, features_of
 from hotlap.transfer.head import Head, fit_head
 from hotlap.transfer.trunk import Speed, Trunk, measured_speeds, open_trunk, remember
@@ -39,6 +40,7 @@ def fit_run(run: Run, dataset: Dataset, backend: Backend, clock: Clock, reporter
 
     Raises:
         UserError: the plan's net has no learnt weights, or they are not on this machine.
+        Interrupted: after SIGINT or SIGTERM while images are looked at; what was seen is kept.
     """
     plan = run.recipe.plan()
     if not (isinstance(plan.start, ImageNet) and isinstance(plan.net, EfficientNetLite)):
@@ -63,7 +65,8 @@ def fit_run(run: Run, dataset: Dataset, backend: Backend, clock: Clock, reporter
     write_start(run, program)
     reporter.start(run, program)
     with clock.measure("train"):
-        found = look(trunk, dataset, plan, reporter)
+        with resumable(run.resume_line):
+            found = look(trunk, dataset, plan, reporter)
         labels = torch.from_numpy(np.array(dataset.train.labels))
         weights = class_weights(plan.loss, dataset, torch.device("cpu"), torch.float32)
         head = fit_head(
