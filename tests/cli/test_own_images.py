@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -89,6 +90,29 @@ def test_a_run_that_is_stopped_while_it_looks_goes_on_where_it_was(cli, tmp_path
         28,
         32,
     )
+
+
+def test_what_is_to_be_said_of_the_data_is_said_once(cli, tmp_path, capsys):
+    photos = pictures(tmp_path / "photos", {"red": 12, "green": 12, "blue": 1}, 32)
+    (photos / "red" / "bad.png").write_bytes(b"")
+    path = Path(shutil.make_archive(str(tmp_path / "photos"), "zip", photos))
+    done = cli("train", "--data", path, *SMALL, "--out", tmp_path / "r")  # looked at, then read
+    assert done.status == 0, done.err
+    lines = done.err.splitlines()
+    assert len(lines) == len(set(lines))
+    for said in (
+        "unpacking ",
+        "1 class has one training image: blue",
+        "1 image does not read and is left out",
+    ):
+        assert sum(line.startswith(said) for line in lines) == 1, said
+    capsys.readouterr()
+    tiny = {"epochs": 2.0, "batch_size": 10, "net__widths": [8, 8, 8]}
+    hotlap.train(data=path, out=tmp_path / "p", size=24, threads=1, **tiny)
+    lines = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith("unpacking ") for line in lines) == 1
+    again = cli("train", "--data", path, *SMALL, "--out", tmp_path / "again")  # and by the next command
+    assert "1 class has one training image: blue" in again.err
 
 
 @needs_weights

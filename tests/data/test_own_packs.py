@@ -353,6 +353,27 @@ def test_named_sets_have_no_facts():
     assert (got.facts, got.held, got.test_split) == (None, {}, "test")
 
 
+def test_an_archive_is_not_unpacked_where_another_process_unpacks_it(tmp_path, monkeypatch):
+    import zipfile
+
+    from hotlap.data import own
+    from hotlap.files import locked
+
+    root = write_tree(tmp_path / "set", {"cat": 5, "dog": 6})
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for file in sorted(root.rglob("*.png")):
+            archive.write(file, file.relative_to(root))
+    held = []
+    monkeypatch.setattr(own, "locked", lambda pack, notify: (held.append(pack), locked(pack, notify))[1])
+    survey = data.survey(tmp_path / "a.zip")
+    assert survey.images == 11
+    assert data.check(tmp_path / "a.zip").train_count == 9
+    assert len(held) == 2
+    held.clear()
+    data.survey(root)
+    assert held == []
+
+
 # -- large packs ------------------------------------------------------------------------------------
 
 

@@ -6,8 +6,8 @@ import functools
 import hashlib
 import json
 import zlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from hotlap.data.options import Columns, Options, Told
 from hotlap.data.packing import build_pack
 from hotlap.data.recognise import KINDS, Archives, recognise
 from hotlap.errors import UserError
-from hotlap.files import Notify, read_error, silent, slug
+from hotlap.files import Notify, locked, read_error, silent, slug
 
 _RULES = 2  # of classes, splits, sizes, and what a pack holds; another number makes every pack stale
 
@@ -40,7 +40,8 @@ class OwnSource:
         pack: the packed file that belongs to it.
         fingerprint: what the pack must have been made from.
         options: how it is read.
-        listing: what it holds, while the context lasts; an archive is unpacked for it.
+        listing: what it holds, while the context lasts; an archive is unpacked for it. Hold `locked(pack)`.
+        archived: whether it is unpacked.
     """
 
     name: str
@@ -49,6 +50,14 @@ class OwnSource:
     fingerprint: str
     options: Options
     listing: Callable[[Notify], AbstractContextManager[Listing]]
+    archived: bool
+
+    @contextmanager
+    def looked_at(self, notify: Notify) -> Iterator[Listing]:
+        """The listing for one who does not hold the pack's lock, beside which archives are unpacked."""
+        guard = locked(self.pack, notify) if self.archived else nullcontext()
+        with guard, self.listing(notify) as listing:
+            yield listing
 
 
 def find_own(name: str, path: Path, columns: Columns, options: Options, cache: Path) -> OwnSource:
@@ -79,7 +88,7 @@ def find_own(name: str, path: Path, columns: Columns, options: Options, cache: P
             return Unpacked(real, found, pack.with_name(pack.name + ".files"), columns, notify)
         return nullcontext(found.listing())
 
-    return OwnSource(name, str(real), pack, fingerprint, options, listing)
+    return OwnSource(name, str(real), pack, fingerprint, options, listing, isinstance(found, Archives))
 
 
 def load_own(source: OwnSource, notify: Notify, progress: Told | None) -> Dataset:
