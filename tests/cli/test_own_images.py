@@ -168,6 +168,8 @@ def test_the_page_names_the_images_it_shows(cli, tmp_path):
     found = json.loads((tmp_path / "r" / "analysis.json").read_text())
     names = {case["name"] for case in found["least_certain"]}
     assert len(names) == len(found["least_certain"]) > 2
+    dataset = hotlap.load_data(photos)
+    assert all(dataset.test.names[case["index"]] == case["name"] for case in found["least_certain"])
     assert all((photos / name).is_file() for name in names)
     text = (tmp_path / "r" / "report.html").read_text()
     page = check_page(text)

@@ -24,6 +24,10 @@ from own_sets import (
 from PIL import Image
 
 from hotlap import data
+from hotlap.data.archived import Unpacked
+from hotlap.data.options import Columns
+from hotlap.data.recognise import recognise
+from hotlap.files import silent
 
 NAMES = ["cat", "dog", "eel", "dog", "cat", "eel", "cat", "dog"]
 NUMBERS = np.array([0, 1, 2, 1, 0, 2, 0, 1])
@@ -448,10 +452,18 @@ def test_a_folder_of_archives(tmp_path, files):
 def test_an_archive_for_each_class_within_an_archive(tmp_path):
     for name in ("cat", "dog", "eel"):
         tree = write_tree(tmp_path / "trees" / name, {name: 4})
-        zipped(tmp_path / "tars" / f"{name}.tar", tree / name)
-    got = data.load(zipped(tmp_path / "all.zip", tmp_path / "tars"))
+        suffix, within = (".zip", "eel/") if name == "eel" else (".tar", "")
+        zipped(tmp_path / "tars" / f"{name}{suffix}", tree / name, within)
+    whole = zipped(tmp_path / "all.zip", tmp_path / "tars")
+    got = data.load(whole)
     assert right(got)
-    assert got.facts.layout == "class-per-folder, in cat.tar, dog.tar, eel.tar, in an archive"
+    assert got.facts.layout == "class-per-folder, in cat.tar, dog.tar, eel.zip, in an archive"
+    assert not any("left out" in remark for remark in got.facts.remarks)  # there is no fourth class
+    found = recognise(whole, Columns())
+    with Unpacked(whole, found, tmp_path / "files", Columns(), silent) as listing:
+        files = {str(p.relative_to(tmp_path / "files")) for p in (tmp_path / "files").rglob("*.*")}
+        assert files == {item.name for item in listing.items}  # an archive goes when its files are there
+    assert not (tmp_path / "files").exists()
     deeper = zipped(tmp_path / "deep" / "deeper.zip", tmp_path / "tars")
     assert right(data.load(deeper.parent))  # a folder with an archive with archives
     deepest = zipped(tmp_path / "deepest.zip", deeper.parent)

@@ -363,6 +363,7 @@ def test_metadata_in_each_splits_folder(tmp_path, suffix):
             write_lines(path, rows)
         else:
             path.write_text("\n".join(["file_name,label", *(f"{i}.png,{n}" for i, n in enumerate(names))]))
+    write_images(root / "data" / "train" / "more", ["fox"])  # of a name that a row has, and not its image
     got = data.load(root)
     assert counts(got) == {"train": 8, "test": 4}
     assert right(got)

@@ -150,15 +150,17 @@ def _by_folder(items: list[Item]) -> list[Item]:
 
 
 def agrees(table: Table, folders: Mapping[str, str]) -> bool:
-    """Whether a table and class folders say the same: each folder goes with one label, and each with another.
+    """Whether a table and class folders say the same: each folder goes with one label, and each with another,
+    for most of what the table names.
 
     Args:
         folders: the class folder of each image, by its file name in lower case.
     """
-    pairs = {
+    both = [
         (folder, label)
         for name, label, _ in table.rows
         if (folder := folders.get(PurePosixPath(name.replace("\\", "/")).name.lower())) is not None
-    }
+    ]
+    pairs = set(both)
     firsts, seconds = ({p[i] for p in pairs} for i in (0, 1))
-    return bool(pairs) and len(pairs) == len(firsts) == len(seconds)
+    return 2 * len(both) > len(table.rows) and len(pairs) == len(firsts) == len(seconds)
