@@ -25,7 +25,7 @@ from hotlap.files import read_error
 
 KINDS = (
     "a folder with a folder a class, a table (CSV, JSON lines, Parquet) with its images, Parquet with images"
-    " in it, .npz, .npy, IDX files, or a .zip or .tar of these"
+    " in it, .npz, .npy, IDX files, or .zip and .tar files of these"
 )
 
 TEXTS = (".txt", ".md", ".rst", ".html", ".pdf", ".json", ".xml", ".yaml", ".yml", ".log", ".md5", ".sha256")
