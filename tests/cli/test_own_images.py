@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,8 @@ from PIL import Image
 import hotlap
 from conftest import PLAIN
 from hotlap.nets.pretrained import available
+from hotlap.transfer import features
+from pages import check_page
 
 needs_weights = pytest.mark.skipif("lite0" not in available(), reason="no ImageNet weights on this machine")
 SMALL = ("--epochs", "2", "--set", "batch_size=10", "--set", "net.widths=[8,8,8]", *PLAIN)
@@ -60,6 +65,57 @@ def test_photographs_get_learnt_features_that_are_kept_by_image(cli, tmp_path):
 
 
 @needs_weights
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_while_it_looks_goes_on_where_it_was(cli, tmp_path, monkeypatch, number):
+    photos = pictures(tmp_path / "photos", {"red": 30, "green": 30}, 110)
+    how = ("--set", "net.variant=lite0", "--size", "32", "--threads", "1", "--out", tmp_path / "a")
+    real = features.computed
+
+    def stopped(*arguments):
+        for at, values in enumerate(real(*arguments)):
+            if at == 1:
+                os.kill(os.getpid(), number)
+            yield values
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(features, "computed", stopped)
+        done = cli("train", "--data", photos, *how)
+    start = "hotlap: interrupted; state saved, go on with: "
+    assert done.status == 130
+    last = done.err.splitlines()[-1]
+    assert last == f"{start}hotlap train --resume {tmp_path / 'a'}"
+    done = cli(*last.removeprefix(f"{start}hotlap ").split())
+    assert done.status == 0, done.err
+    assert (summary_of(tmp_path / "a")["features_computed"], summary_of(tmp_path / "a")["features_kept"]) == (
+        28,
+        32,
+    )
+
+
+def test_what_is_to_be_said_of_the_data_is_said_once(cli, tmp_path, capsys):
+    photos = pictures(tmp_path / "photos", {"red": 12, "green": 12, "blue": 1}, 32)
+    (photos / "red" / "bad.png").write_bytes(b"")
+    path = Path(shutil.make_archive(str(tmp_path / "photos"), "zip", photos))
+    done = cli("train", "--data", path, *SMALL, "--out", tmp_path / "r")  # looked at, then read
+    assert done.status == 0, done.err
+    lines = done.err.splitlines()
+    assert len(lines) == len(set(lines))
+    for said in (
+        "unpacking ",
+        "1 class has one training image: blue",
+        "1 image does not read and is left out",
+    ):
+        assert sum(line.startswith(said) for line in lines) == 1, said
+    capsys.readouterr()
+    tiny = {"epochs": 2.0, "batch_size": 10, "net__widths": [8, 8, 8]}
+    hotlap.train(data=path, out=tmp_path / "p", size=24, threads=1, **tiny)
+    lines = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith("unpacking ") for line in lines) == 1
+    again = cli("train", "--data", path, *SMALL, "--out", tmp_path / "again")  # and by the next command
+    assert "1 class has one training image: blue" in again.err
+
+
+@needs_weights
 def test_what_suits_the_data_is_shown_with_its_reasons(cli, tmp_path):
     photos = pictures(tmp_path / "photos", {"red": 4, "green": 4}, 110)
     shown = json.loads(cli("recipes", "show", "--data", photos, "--json").out)
@@ -101,6 +157,25 @@ def test_a_run_starts_from_another_and_says_what_it_took(cli, tmp_path):
     gone = cli("train", "--data", two, "--from", tmp_path / "gone")
     assert gone.status == 2
     assert "gone: no model.safetensors there" in gone.err
+
+
+def test_the_page_names_the_images_it_shows(cli, tmp_path):
+    photos = pictures(tmp_path / "photos", {"red": 12, "green": 12}, 32)
+    evil = "<img src=x onerror=alert(1)>.png"
+    for path in sorted((photos / "red").iterdir()):
+        path.rename(path.with_name(f"{path.stem}{evil}"))
+    assert cli("train", "--data", photos, *SMALL, "--out", tmp_path / "r").status == 0
+    found = json.loads((tmp_path / "r" / "analysis.json").read_text())
+    names = {case["name"] for case in found["least_certain"]}
+    assert len(names) == len(found["least_certain"]) > 2
+    dataset = hotlap.load_data(photos)
+    assert all(dataset.test.names[case["index"]] == case["name"] for case in found["least_certain"])
+    assert all((photos / name).is_file() for name in names)
+    text = (tmp_path / "r" / "report.html").read_text()
+    page = check_page(text)
+    titles = [a["title"] for _, a in page.tags if a.get("class") == "file"]
+    assert names == set(titles)
+    assert all(a.get("src", "data:").startswith("data:") for tag, a in page.tags if tag == "img")
 
 
 def test_rare_classes_count_as_much_as_common_ones(cli, tmp_path):

@@ -24,6 +24,10 @@ from own_sets import (
 from PIL import Image
 
 from hotlap import data
+from hotlap.data.archived import Unpacked
+from hotlap.data.options import Columns
+from hotlap.data.recognise import recognise
+from hotlap.files import silent
 
 NAMES = ["cat", "dog", "eel", "dog", "cat", "eel", "cat", "dog"]
 NUMBERS = np.array([0, 1, 2, 1, 0, 2, 0, 1])
@@ -168,6 +172,93 @@ def test_npy_files_beside_each_other(tmp_path):
     assert "has no images with their labels" in error_of(folder)
 
 
+def write_splits(folder, *files, **arrays):
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        np.savez(folder / file, **(arrays or {"images": arrays_of(NAMES), "labels": NUMBERS}))
+
+
+@pytest.mark.parametrize(
+    "files", [("train.npz", "test.npz"), ("my-test.npz", "my-train.npz"), ("train/a.npz", "test/a.npz")]
+)
+def test_npz_files_by_split(tmp_path, files):
+    write_splits(tmp_path / "set", *files)
+    other = "test" if "test" in files[0] else "train"
+    write_splits(tmp_path / "set", files[0], x=arrays_of(NAMES[:4]), y=NUMBERS[:4])
+    got = data.load(tmp_path / "set")
+    assert numbers_right(got)
+    assert {"train": len(got.train), got.test_split: len(got.test)} == {"train": 8, "test": 8} | {other: 4}
+    said = ", ".join(sorted(files))
+    assert got.facts.layout == f"arrays in {said}, taken as (N, height, width, channels)"
+
+
+def test_npz_files_by_split_with_odd_ones(tmp_path):
+    root = tmp_path / "set"
+    names = np.array(["cat", "dog", "eel"])
+    write_splits(root, "train.npz", images=arrays_of(NAMES), labels=NUMBERS, class_names=names)
+    write_splits(root, "val.npz", images=arrays_of(["eel", "cat"]), labels=np.array([2, 0]))
+    write_splits(root, "test.npz", images=arrays_of(["dog"]))
+    write_splits(root, "weights.npz", w0=np.zeros(3))
+    got = data.load(root)
+    assert right(got)
+    assert got.spec.class_names == ("cat", "dog", "eel")
+    assert (len(got.train), len(got.test), dict(got.held)) == (8, 2, {})
+    passed = [r for r in got.facts.remarks if r.startswith("passed over: ")]
+    assert [r.split(" among ")[0] for r in passed] == [
+        "passed over: test.npz has no images with their labels",
+        "passed over: weights.npz has no images with their labels",
+    ]
+    write_splits(
+        root, "val.npz", images=arrays_of(["fox"]), labels=np.array([0]), class_names=np.array(["fox"])
+    )
+    assert "val.npz names other classes than the arrays before it do" in error_of(root)
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        (("train.npz", "more.npz"), "more.npz is of no split; call each file or folder by its split"),
+        (
+            ("train1.npz", "b/train.npz", "train-2.npz"),
+            "has the train images twice, in b/train.npz:images and",
+        ),
+        (("val.npz", "test.npz"), "has no training images, only test, val"),
+    ],
+)
+def test_npz_files_that_are_not_one_a_split(tmp_path, files, says):
+    write_splits(tmp_path / "set", *files)
+    (tmp_path / "set" / "train1.npz").unlink(missing_ok=True)
+    assert says in error_of(tmp_path / "set")
+
+
+def test_an_npz_file_that_says_another_split_than_its_name(tmp_path):
+    write_splits(tmp_path / "set", "train.npz")
+    write_splits(tmp_path / "set", "test.npz", x_train=arrays_of(NAMES), y_train=NUMBERS)
+    assert "test.npz: x_train is of train; call each file or folder" in error_of(tmp_path / "set")
+
+
+def test_npy_files_in_a_folder_for_each_split(tmp_path):
+    for split, count in (("train", 8), ("test", 4)):
+        (tmp_path / "set" / split).mkdir(parents=True)
+        np.save(tmp_path / "set" / split / "images.npy", arrays_of(NAMES[:count]))
+        np.save(tmp_path / "set" / split / "labels.npy", NUMBERS[:count])
+    got = data.load(tmp_path / "set")
+    assert numbers_right(got)
+    assert (len(got.train), len(got.test), got.test_split) == (8, 4, "test")
+    (tmp_path / "set" / "test").rename(tmp_path / "set" / "more")
+    assert "more/ is of no split; call each file or folder by its split" in error_of(tmp_path / "set")
+
+
+def test_npy_files_of_images_in_one_folder_and_of_labels_in_another(tmp_path):
+    for split in ("train", "test"):
+        for folder, array in (("images", arrays_of(NAMES)), ("labels", NUMBERS)):
+            (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / "set" / folder / f"{split}_{folder}.npy", array)
+    got = data.load(tmp_path / "set")
+    assert numbers_right(got)
+    assert (len(got.train), len(got.test)) == (8, 8)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_idx_files(tmp_path, packed):
     gray = np.tile(NUMBERS[:, None, None], (1, 6, 5))
@@ -303,6 +394,118 @@ def test_archives_of_other_kinds(tmp_path):
             archive.writestr(f"images/{i}.png", png(pixels(name, i)))
     assert numbers_right(data.load(tmp_path / "arrays.zip"))
     assert right(data.load(tmp_path / "table.zip"))
+
+
+def zipped(path, tree, within=""):
+    """A zip (or a tar, by its name) of the files below `tree`, in a folder `within`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = sorted(f for f in tree.rglob("*") if f.is_file())
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in files:
+                archive.write(file, f"{within}{file.relative_to(tree)}")
+            archive.writestr("__MACOSX/x", b"x")
+    else:
+        with tarfile.open(path, "w:gz" if path.suffix in (".gz", ".tgz") else "w") as archive:
+            for file in files:
+                archive.add(file, f"{within}{file.relative_to(tree)}")
+    return path
+
+
+TWO = {"cat": 3, "dog": 3}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"train.zip": "", "test.tar.gz": ""},
+        {"train.zip": "train/", "test.zip": "test/"},
+        {"train.tar": "pictures/", "test.tar": "a/b/"},
+        {"a/our_train.zip": "x/", "a/our_test.tgz": ""},
+        {"all.zip": ""},
+    ],
+)
+def test_a_folder_of_archives(tmp_path, files):
+    one, other = write_tree(tmp_path / "one", TWO), write_tree(tmp_path / "other", {"dog": 2, "cat": 1})
+    for name, within in files.items():
+        zipped(tmp_path / "set" / name, other if "test" in name else one, within)
+    (tmp_path / "set" / "README.md").write_text("pictures")
+    (tmp_path / "set" / "LICENSE").write_text("free")
+    for _ in range(2):
+        said = []
+        got = data.load(tmp_path / "set", notify=said.append)
+        assert right(got)
+        assert got.spec.class_names == ("cat", "dog")
+        assert {"train": len(got.train), got.test_split: len(got.test)} == (
+            {"train": 6, "test": 3} if len(files) == 2 else {"train": 4, "val": 2}
+        )
+        kinds = "class-per-folder with train/ and test/" if len(files) == 2 else "class-per-folder in all/"
+        assert got.facts.layout == f"{kinds}, in {', '.join(sorted(files))}"
+        assert not any("left out" in line for line in said)
+    assert [p.suffix for p in (tmp_path / "cache" / "packed").iterdir()] == [".pack"]
+    unpacks = [line for line in said if line.startswith("unpacking")]
+    assert unpacks == []
+    zipped(tmp_path / "set" / next(iter(files)), write_tree(tmp_path / "more", {"cat": 9, "dog": 9}))
+    assert len(data.load(tmp_path / "set").train) > 6
+
+
+def test_an_archive_for_each_class_within_an_archive(tmp_path):
+    for name in ("cat", "dog", "eel"):
+        tree = write_tree(tmp_path / "trees" / name, {name: 4})
+        suffix, within = (".zip", "eel/") if name == "eel" else (".tar", "")
+        zipped(tmp_path / "tars" / f"{name}{suffix}", tree / name, within)
+    whole = zipped(tmp_path / "all.zip", tmp_path / "tars")
+    got = data.load(whole)
+    assert right(got)
+    assert got.facts.layout == "class-per-folder, in cat.tar, dog.tar, eel.zip, in an archive"
+    assert not any("left out" in remark for remark in got.facts.remarks)  # there is no fourth class
+    found = recognise(whole, Columns())
+    with Unpacked(whole, found, tmp_path / "files", Columns(), silent) as listing:
+        files = {str(p.relative_to(tmp_path / "files")) for p in (tmp_path / "files").rglob("*.*")}
+        assert files == {item.name for item in listing.items}  # an archive goes when its files are there
+    assert not (tmp_path / "files").exists()
+    deeper = zipped(tmp_path / "deep" / "deeper.zip", tmp_path / "tars")
+    assert right(data.load(deeper.parent))  # a folder with an archive with archives
+    deepest = zipped(tmp_path / "deepest.zip", deeper.parent)
+    assert error_of(deepest) == (
+        f"{deepest}: deeper/cat.tar is an archive in archives in archives; unpack it and give the folder"
+    )
+
+
+def test_a_table_beside_the_archive_of_its_images(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for i, name in enumerate(NAMES):
+        (tmp_path / "pictures" / f"{i}.png").write_bytes(png(pixels(name, i)))
+    table = "\n".join(["image,label", *(f"{i}.png,{n}" for i, n in enumerate(NAMES))])
+    zipped(tmp_path / "set" / "images.zip", tmp_path / "pictures")
+    (tmp_path / "set" / "labels.csv").write_text(table)
+    for source in (tmp_path / "set", zipped(tmp_path / "whole.zip", tmp_path / "set")):
+        got = data.load(source)
+        assert right(got)
+        assert got.facts.layout.startswith("images named by labels.csv, in images.zip")
+    assert right(data.load(tmp_path / "set", labels="label", images="image"))
+    (tmp_path / "set" / "labels.csv").write_text(table.replace("image,label", "image,name"))
+    assert error_of(tmp_path / "set").startswith(
+        f"{tmp_path / 'set'}/labels.csv has no column of labels among"
+    )
+
+
+def test_archives_beside_images_or_of_one_name_or_of_nothing(tmp_path):
+    tree = write_tree(tmp_path / "set", TWO)
+    zipped(tree / "all.zip", write_tree(tmp_path / "other", {"eel": 4, "fox": 4}))
+    assert data.load(tree).spec.class_names == ("cat", "dog")
+    for name in ("train.zip", "train.tar"):
+        zipped(tmp_path / "twice" / name, tree)
+    assert "has train.tar and train.zip, archives of one name; give the one that is meant" in error_of(
+        tmp_path / "twice"
+    )
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "a.doc").write_text("words")
+    zipped(tmp_path / "mixed" / "words.zip", tmp_path / "words")
+    assert f"{tmp_path / 'mixed'} holds no images but 1 .doc" in error_of(tmp_path / "mixed")
+    (tmp_path / "mixed" / "b.doc").write_text("words")
+    assert f"give the archive itself: {tmp_path / 'mixed' / 'words.zip'}" in error_of(tmp_path / "mixed")
+    assert list((tmp_path / "cache").rglob("*.files")) == []
 
 
 # -- from Python ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -51,6 +52,19 @@ SPLIT = {"train/cat": 4, "train/dog": 3, "test/cat": 2, "test/dog": 1}
         ),
         ({"train/cat": 5, "train/dog": 5}, {"train": 8, "val": 2}, "class-per-folder with train/"),
         ({"cat/2019/may": 3, "cat/2020": 2, "dog": 5}, {"train": 8, "val": 2}, "class-per-folder"),
+        (
+            {"cat/train": 4, "cat/test": 2, "dog/train": 3, "dog/test": 1},
+            {"train": 7, "test": 3},
+            "class-per-folder, each with train/ and test/",
+        ),
+        (
+            {"a/cat/Training/x": 3, "a/cat/valid": 2, "a/dog/Training": 3, "a/dog/test": 1},
+            {"train": 6, "val": 2, "test": 1},
+            "class-per-folder, each with Training/, valid/ and test/ in a/",
+        ),
+        ({"cat/train": 5, "dog/train": 5}, {"train": 8, "val": 2}, "class-per-folder, each with train/"),
+        ({"cat/old": 3, "cat/test": 2, "dog": 5}, {"train": 8, "val": 2}, "class-per-folder"),
+        ({"cat": 3, "cat/test": 2, "dog": 5}, {"train": 8, "val": 2}, "class-per-folder"),
     ],
 )
 def test_class_folders_of_every_shape(tmp_path, tree, found, layout):
@@ -67,6 +81,25 @@ def test_class_folders_of_every_shape(tmp_path, tree, found, layout):
     assert got.spec.class_names == ("cat", "dog")
     assert right(got)
     assert got.spec.test_count == len(got.test)
+
+
+def test_splits_in_class_folders_with_odd_ones_among_them(tmp_path):
+    tree = {f"c{i}/{split}": n for i in range(18) for split, n in (("train", 2), ("test", 1))}
+    root = write_tree(tmp_path / "set", {**tree, "lone": 3, "late/test": 2, "empty": 0, "c1": 2})
+    write_tree(root, {".": 1})
+    got = data.load(root)
+    assert counts(got) == {"train": 39, "test": 20}
+    assert got.facts.missed == {"late": 2}
+    assert got.facts.layout == "class-per-folder, each with train/ and test/"
+    for said in (
+        "lone/ is not divided as the others are: its 3 images are trained on",
+        "2 images in c1/ beside train/ and test/ passed over",
+        "1 image beside the class folders passed over",
+        "1 class only in test, not in train: late; 2 images count as missed",
+        "2 classes have no training image and are left out: empty, late",
+    ):
+        assert said in got.facts.remarks
+    assert got.facts.passed_over == {"images of no class": 3}
 
 
 def test_a_class_may_be_called_train(tmp_path):
@@ -158,6 +191,16 @@ def test_no_class_in_common_is_an_error(tmp_path):
         ({"cat": 1, "dog": 1}, "one a class at most: nothing is left to measure on"),
         ({"val/cat": 2, "val/dog": 2, "test/cat": 1}, "but no train/ with class folders in it"),
         ({"images": 4}, None),
+        (
+            {"cat/train": 2, "cat/test": 1, "dog": 4},
+            "1 of 2 class folders have train/ and test/ in them, but",
+        ),
+        (
+            {"cat/val": 2, "cat/test": 1, "dog/test": 4},
+            "have val/ and test/ in them but no train/; add it to",
+        ),
+        ({"train": 3, "test": 2}, "5 images but neither class folders nor a table"),
+        ({"cat/train": 3, "cat/test": 2}, "5 images but neither class folders nor a table"),
         ({}, "holds no images but nothing"),
     ],
 )
@@ -303,6 +346,108 @@ def test_a_table_for_each_split(tmp_path):
     (root / "more.csv").write_text("image,label\ntrain/0.png,cat")
     (root / "most.csv").write_text("image,label\ntrain/0.png,cat")
     assert "has several tables of images" in error_of(root)
+
+
+def write_lines(path, rows):
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_metadata_in_each_splits_folder(tmp_path, suffix):
+    root = tmp_path / "set"
+    for split, names in (("train", NAMES), ("test", NAMES[2:6])):  # the same names in both
+        write_images(root / "data" / split, names)
+        rows = [{"file_name": f"{i}.png", "label": n, "text": "a, b"} for i, n in enumerate(names)]
+        path = root / "data" / split / f"metadata.{suffix}"
+        if suffix == "jsonl":
+            write_lines(path, rows)
+        else:
+            path.write_text("\n".join(["file_name,label", *(f"{i}.png,{n}" for i, n in enumerate(names))]))
+    write_images(root / "data" / "train" / "more", ["fox"])  # of a name that a row has, and not its image
+    got = data.load(root)
+    assert counts(got) == {"train": 8, "test": 4}
+    assert right(got)
+    assert got.facts.bad_count == 0
+    where = " and ".join(f"data/{split}/metadata.{suffix}" for split in ("test", "train"))
+    assert got.facts.layout == f"images named by {where.replace(' and ', ', ')}"
+    one = data.load(root / "data" / "test" / f"metadata.{suffix}")
+    assert sum(counts(one).values()) == 4
+
+
+def test_metadata_without_labels(tmp_path):
+    root = tmp_path / "set"
+    for split in ("train", "test"):
+        write_images(root / split, NAMES)
+        write_lines(
+            root / split / "metadata.jsonl", [{"file_name": f"{i}.png", "text": "x"} for i in range(8)]
+        )
+    assert "metadata.jsonl has no column of labels among text; name it with" in error_of(root)
+    write_lines(
+        root / "train" / "metadata.jsonl",
+        [{"file_name": f"{i}.png", "label": n} for i, n in enumerate(NAMES)],
+    )
+    got = data.load(root)
+    assert right(got)
+    assert counts(got) == {"train": 5, "val": 3}
+    assert any(
+        r.startswith("passed over: test/metadata.jsonl has no column of labels") for r in got.facts.remarks
+    )
+    # of labels in folders, it is about something else
+    write_tree(tmp_path / "folders", {"cat": 3, "dog": 3})
+    write_lines(tmp_path / "folders" / "metadata.jsonl", [{"file_name": "cat/0.png", "text": "a cat"}])
+    assert data.load(tmp_path / "folders").facts.layout == "class-per-folder"
+
+
+def test_json_lines_of_every_shape(tmp_path):
+    root = tmp_path / "set"
+    write_images(root / "images", NAMES)
+    splits = ["train"] * 5 + ["validation", "test", "test"]
+    rows = [
+        {"boxes": [1, 2], "label": n, "image": f"images/{i}.png", "split": s, "line": "a\u2028b"}
+        for i, (n, s) in enumerate(zip(NAMES, splits, strict=True))
+    ]
+    rows += [{"image": "images/0.png", "label": "cat", "split": "train"}, {"image": None, "split": "test"}]
+    write_lines(root / "all.jsonl", rows)
+    got = data.load(root)
+    assert counts(got) == {"train": 5, "val": 1, "test": 2}
+    assert right(got)
+    assert got.facts.passed_over == {"rows that come twice": 1, "rows without a path or a label": 1}
+    numbers = [{"file": f"images/{i}.png", "label": 2 * (n == "cat")} for i, n in enumerate(NAMES)]
+    write_lines(root / "all.jsonl", numbers)
+    assert data.load(root / "all.jsonl").spec.class_names == ("0", "2")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty; a table of JSON lines has an object a line"),
+        (
+            '{"file_name": "0.png", "label": "cat"}\n[1]',
+            "t.jsonl, line 2, is no JSON object; each line is one",
+        ),
+        ('\n{"file_name": "0.png", "label"', "t.jsonl, line 2, is no JSON object"),
+        ("[" * 100_000, "t.jsonl, line 1, is no JSON object"),
+        ('{"label": "cat", "x": {"file_name": "0.png"}}', "has no column of paths among label"),
+        ('{"file_name": "0.png", "label": ["cat"]}', "has no column of labels; name it with"),
+        ('{"file_name": "\\ud800\\udcff.png", "label": "\\ud800"}', "none of the 1 image that"),
+    ],
+)
+def test_json_lines_that_are_no_table(tmp_path, text, says):
+    write_images(tmp_path / "set", NAMES)
+    (tmp_path / "set" / "t.jsonl").write_text(text)
+    for source in (tmp_path / "set", tmp_path / "set" / "t.jsonl"):
+        assert says in error_of(source)
+
+
+def test_one_image_by_two_names_comes_twice(tmp_path):
+    root = tmp_path / "set"
+    write_images(root / "images", NAMES)
+    rows = [f"images/{i}.png,{n}" for i, n in enumerate(NAMES)]
+    (root / "t.csv").write_text("\n".join(["path,label", *rows, "0,cat", "./images/1.png,eel"]))
+    got = data.load(root)
+    assert right(got)
+    assert got.facts.passed_over["rows that come twice"] == 2
+    assert any("1 image listed twice with another label" in r for r in got.facts.remarks)
 
 
 def test_told_columns_and_another_folder(tmp_path):

@@ -128,6 +128,66 @@ def killed(*_: object) -> None:
     os.kill(os.getpid(), 9)
 
 
+# -- names ------------------------------------------------------------------------------------------
+
+
+def named_right(dataset: data.Dataset, root: Path) -> bool:
+    """Whether the name of each image is that of the file it was decoded from."""
+    splits = [dataset.train, dataset.test, *dataset.held.values()]
+    return all(
+        np.array_equal(image, np.asarray(Image.open(root / split.names[i])))
+        for split in splits
+        for i, image in enumerate(split.images)
+    )
+
+
+def test_each_image_keeps_its_name(tmp_path, decodes):
+    root = write_tree(tmp_path / "set", {"cat": 30, "dog": 30, "\u732b \U0001f63a": 4})
+    (root / "cat" / "5.png").write_bytes(b"")  # those after it have other numbers
+    for expected in (64, 0):
+        decodes.clear()
+        got = data.load(root)
+        assert len(decodes) == expected
+        assert (len(got.train.names), len(got.test.names)) == (len(got.train), len(got.test))
+        assert named_right(got, root)
+        names = {s.names[i] for s in (got.train, got.test) for i in range(len(s))}
+        assert len(names) == 63
+        assert "\u732b \U0001f63a/3.png" in names
+    (root / "cat" / "0.png").rename(root / "cat" / "new.png")
+    assert named_right(data.load(root), root)
+    held = data.hold_out(data.load(root), 7)
+    assert named_right(held, root)
+
+
+def test_a_pack_without_names_is_made_again_without_decoding(tmp_path, decodes, monkeypatch):
+    from hotlap.data import own, packing
+
+    root = write_tree(tmp_path / "set", {"cat": 6, "dog": 6})
+    with monkeypatch.context() as before:
+        section = packing.PackStream.section
+        before.setattr(own, "_RULES", own._RULES - 1)
+        before.setattr(
+            packing.PackStream,
+            "section",
+            lambda self, name, *rest: iter(()) if "name" in name else section(self, name, *rest),
+        )
+        assert data.load(root).train.names is None
+    decodes.clear()
+    said = []
+    got = data.load(root, notify=said.append)
+    assert "stale: its source has changed" in said[0]
+    assert decodes == []
+    assert named_right(got, root)
+
+
+def test_names_of_arrays_say_where_and_sets_with_a_name_have_none():
+    names = ["cat", "dog"] * 5
+    pair = (arrays_of(names), names)
+    got = data.load((pair, pair))
+    assert [got.train.names[i] for i in (0, 9)] == ["train images[0]", "train images[9]"]
+    assert data.load("patterns:30,20").test.names is None
+
+
 # -- bad files --------------------------------------------------------------------------------------
 
 
@@ -291,6 +351,27 @@ def test_facts_go_to_json_and_back(tmp_path):
 def test_named_sets_have_no_facts():
     got = data.load("patterns:30,20")
     assert (got.facts, got.held, got.test_split) == (None, {}, "test")
+
+
+def test_an_archive_is_not_unpacked_where_another_process_unpacks_it(tmp_path, monkeypatch):
+    import zipfile
+
+    from hotlap.data import own
+    from hotlap.files import locked
+
+    root = write_tree(tmp_path / "set", {"cat": 5, "dog": 6})
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for file in sorted(root.rglob("*.png")):
+            archive.write(file, file.relative_to(root))
+    held = []
+    monkeypatch.setattr(own, "locked", lambda pack, notify: (held.append(pack), locked(pack, notify))[1])
+    survey = data.survey(tmp_path / "a.zip")
+    assert survey.images == 11
+    assert data.check(tmp_path / "a.zip").train_count == 9
+    assert len(held) == 2
+    held.clear()
+    data.survey(root)
+    assert held == []
 
 
 # -- large packs ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import stat
 import struct
@@ -115,6 +116,47 @@ def test_bombs_are_bounded(tmp_path, monkeypatch):
     assert unpacking.limit_of.__name__ == "<lambda>"
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_archives_in_archives_are_bounded_as_one(tmp_path, monkeypatch, folder):
+    monkeypatch.setattr(unpacking, "limit_of", lambda size: 1_000_000)
+    held = tmp_path / "held"
+    held.mkdir()
+    for name in ("cat", "dog", "eel"):
+        write_zip(held / f"{name}.zip", [("zeros.png", bytes(400_000))])
+    source = held
+    if not folder:
+        source = tmp_path / "a.zip"
+        with zipfile.ZipFile(source, "w") as archive:
+            for path in sorted(held.iterdir()):
+                archive.write(path, path.name)
+    assert f"{source}/eel.zip unpacks to over 1,000,000 bytes" in error_of(source)
+    assert nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("../../evil.png", "points outside"), ("evil", "a link or a device")]
+)
+def test_what_is_refused_in_an_archive_is_refused_in_one_within(tmp_path, name, says):
+    info = tarfile.TarInfo(name)
+    if name == "evil":
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    write_tar(tmp_path / "inner.tgz", [info])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "inner.tgz", "pics/inner.tgz")
+    text = error_of(tmp_path / "a.zip")
+    assert text.startswith(f"{tmp_path}/a.zip/pics/inner.tgz has a member")
+    assert says in text
+    assert nothing_left(tmp_path)
+
+
+def test_a_damaged_archive_within_an_archive(tmp_path):
+    write_tar(tmp_path / "inner.tgz")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("inner.tgz", (tmp_path / "inner.tgz").read_bytes()[:200])
+    assert f"{tmp_path}/a.zip/inner.tgz is truncated or damaged" in error_of(tmp_path / "a.zip")
+    assert nothing_left(tmp_path)
+
+
 def test_a_tar_whose_name_would_fill_the_memory(tmp_path):
     info = tarfile.TarInfo("long")
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 33
@@ -202,6 +244,11 @@ def sources(root: Path) -> dict[str, Path]:
     splits = ["train", "train", "train", "train", "val", "test"]
     rows = [f'{i}.png,"{n}",{s}' for i, (n, s) in enumerate(zip(NAMES, splits, strict=True))]
     (root / "t.csv").write_text("\n".join(["path,label,split", *rows]))
+    lines = [
+        {"path": f"{i}.png", "label": n, "split": s}
+        for i, (n, s) in enumerate(zip(NAMES, splits, strict=True))
+    ]
+    (root / "t.jsonl").write_text("\n".join(map(json.dumps, lines)))
     np.savez_compressed(root / "a.npz", x_train=arrays_of(NAMES), y_train=numbers)
     np.save(root / "x.npy", arrays_of(NAMES))
     np.save(root / "y.npy", numbers)
@@ -217,6 +264,7 @@ def sources(root: Path) -> dict[str, Path]:
             archive.addfile(info, io.BytesIO(content))
     return {
         "csv": root / "t.csv",
+        "jsonl": root / "t.jsonl",
         "npz": root / "a.npz",
         "npy": root / "x.npy",
         "npy labels": root / "y.npy",
@@ -238,7 +286,7 @@ def outcome(source: Path, cache: Path) -> tuple[str, data.Dataset | None]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["csv", "npz", "npy", "npy labels", "idx.gz", "idx", "idx labels", "zip", "tgz", "tar"]
+    "kind", ["csv", "jsonl", "npz", "npy", "npy labels", "idx.gz", "idx", "idx labels", "zip", "tgz", "tar"]
 )
 def test_bytes_changed_at_random_come_to_a_set_or_to_one_line(tmp_path, kind):
     path = sources(tmp_path / "set")[kind]

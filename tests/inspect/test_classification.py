@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from hotlap.data.names import Names
 from hotlap.inspect.classification import (
     BINS,
     COLDEST,
@@ -75,6 +76,22 @@ def test_pairs_are_the_most_frequent_mistakes_with_their_surest_images():
         assert pair.share == pytest.approx(len(every) / (labels == pair.true).sum())
         assert list(pair.images) == sorted(every, key=lambda i: -p[i, pair.said])[:8]
         assert pair.probabilities == pytest.approx([p[i, pair.said] for i in pair.images])
+
+
+def test_images_that_are_told_of_have_their_names():
+    logits, labels, names = some()
+    found = analyse(logits, labels, names, names=Names.of(f"a/{i}.png" for i in range(400)))
+    for case in (*found.worst, *found.least_certain):
+        assert case.name == f"a/{case.index}.png"
+    for pair in found.pairs:
+        assert pair.names == tuple(f"a/{i}.png" for i in pair.images)
+    assert Analysis.from_json(json.loads(json.dumps(found.to_json()))) == found
+    older = json.loads(json.dumps(analyse(logits, labels, names).to_json()))
+    for line in (*older["worst"], *older["least_certain"]):
+        del line["name"]
+    for line in older["pairs"]:
+        del line["names"]
+    assert Analysis.from_json(older) == analyse(logits, labels, names)
 
 
 def test_worst_and_least_certain_images():

@@ -160,6 +160,22 @@ def test_images_have_what_was_looked_at_beside_them():
     assert "87% sure, image 12" in page.text
 
 
+def test_a_name_stands_in_place_of_a_number_and_is_inert():
+    made = view()
+    name = f'train/cat/{EVIL.replace("/", "-")}" onload="x.jpg'
+    called = replace(made.findings.worst[0], name=name)
+    mistakes = (replace(made.findings.mistakes[0], images=(called,)),)
+    found = replace(made.findings, worst=(called,), least_certain=(), mistakes=mistakes)
+    text = run_page(replace(made, findings=found))
+    page = check_page(text)
+    assert "<script" not in text
+    titles = [a["title"] for tag, a in page.tags if a.get("class") == "file"]
+    assert titles == [name, name]
+    assert page.text.count(" ".join(name.split("/")[-1].split())) == 2
+    assert "image 12" not in page.text
+    assert "87% sure" in page.text
+
+
 def test_many_classes_show_the_lowest_and_the_most_confused():
     made = view(n=300)
     text = run_page(made)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +59,70 @@ def test_what_is_kept_is_not_computed_again_whatever_its_order(tmp_path):
     more = np.concatenate([images(5, seed=1), pixels[10:]])
     grown = get(trunk, more, tmp_path)
     assert (grown.computed, grown.kept, trunk.seen) == (5, 30, 90)
+
+
+class Stopped(Trunk):
+    """Stops, in one way or another, when it has looked at so many images."""
+
+    def __init__(self, after, stop):
+        super().__init__()
+        self.after, self.stop = after, stop
+
+    def features(self, x):
+        if self.seen >= self.after:
+            self.stop()
+        return super().features(x)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_what_was_computed_is_kept_when_it_is_interrupted(tmp_path, error):
+    def stop():
+        raise error
+
+    pixels = images(100)
+    with pytest.raises(error):
+        get(Stopped(64, stop), pixels, tmp_path, mirror=False)
+    trunk = Trunk()
+    rest = get(trunk, pixels, tmp_path, mirror=False)
+    assert (rest.computed, rest.kept, trunk.seen) == (36, 64, 36)
+    whole = get(Trunk(), pixels, tmp_path / "whole", mirror=False)
+    assert torch.equal(rest.values, whole.values)
+    with pytest.raises(error):  # before anything is done: what is there stays
+        get(Stopped(0, stop), images(40, seed=1), tmp_path, mirror=False)
+    assert get(Trunk(), pixels, tmp_path, mirror=False).computed == 0
+
+
+def test_what_was_computed_is_kept_every_few_seconds_against_a_kill(tmp_path, monkeypatch):
+    monkeypatch.setattr("hotlap.transfer.features.KEPT_EVERY_S", 0.0)
+    monkeypatch.setattr("hotlap.transfer.features.WRITING", 1e9)
+    pixels = images(100)
+    child = os.fork()
+    if child == 0:
+        get(Stopped(96, lambda: os.kill(os.getpid(), signal.SIGKILL)), pixels, tmp_path, mirror=False)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert get(Trunk(), pixels, tmp_path, mirror=False).computed == 4
+
+
+def test_writing_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
+    writes, clock = [], [0.0]
+    monkeypatch.setattr("hotlap.transfer.features.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(FeatureStore, "write", lambda self, held: writes.append((clock[0], len(held))))
+
+    def slowly():
+        clock[0] += 4.0  # seconds a batch
+
+    get(Stopped(0, slowly), images(32 * 10), tmp_path, mirror=False)
+    assert writes == [(12.0, 96), (24.0, 192), (36.0, 288), (40.0, 320)]
+    writes.clear()
+
+    def write(self, held):
+        writes.append(len(held))
+        clock[0] += 1.0
+
+    monkeypatch.setattr(FeatureStore, "write", write)
+    get(Stopped(0, slowly), images(32 * 10, seed=1), tmp_path, mirror=False)
+    assert writes == [96, 288, 320]  # a second every 20
 
 
 def test_another_trunk_or_another_number_of_views_is_another_store(tmp_path):

@@ -20,7 +20,7 @@ def changes(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="SRC",
         help="cifar10, cifar100, patterns, patterns:TRAIN,TEST, or images of your own: a folder with a folder"
-        " a class, a table of paths and labels, Parquet, .npz, .npy, IDX, or an archive of these"
+        " a class, a table of paths and labels, Parquet, .npz, .npy, IDX, or archives of these"
         " (default: what the recipe was made for)",
     )
     parser.add_argument(

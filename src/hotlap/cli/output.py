@@ -24,13 +24,16 @@ class Output:
     def __init__(self, as_json: bool):
         self.as_json = as_json
         self.stream = sys.stderr if as_json else sys.stdout
+        self.noted: set[str] = set()
 
     def say(self, text: str = "") -> None:
         print(text, file=self.stream, flush=True)
 
     def note(self, text: str) -> None:
-        """A remark beside the result: always on stderr."""
-        print(text, file=sys.stderr, flush=True)
+        """A remark beside the result: always on stderr, and once, however often the data is looked at."""
+        if text not in self.noted:
+            self.noted.add(text)
+            print(text, file=sys.stderr, flush=True)
 
     def result(self, value: dict[str, Any]) -> None:
         """The JSON object, if it was asked for."""

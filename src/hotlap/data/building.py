@@ -16,6 +16,7 @@ from hotlap.data.decoding import Coloured, Decoding, decoded, look
 from hotlap.data.facts import NAMED, Facts, bad_line
 from hotlap.data.listing import Item, Listing, Pixels, counted
 from hotlap.data.moments import Moments
+from hotlap.data.names import Names
 from hotlap.data.options import Options, Told
 from hotlap.data.sight import Taken
 from hotlap.data.sizing import choose_size
@@ -28,10 +29,12 @@ _TELL_S = 0.1
 
 @dataclass
 class Built:
-    """What is known of a split once its images are decoded."""
+    """What is known of a split once its images are decoded: of each, its class, its key and its number among
+    the listing's items."""
 
     names: list[str] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
+    items: list[int] = field(default_factory=list)
 
 
 class Building:
@@ -95,6 +98,7 @@ class Building:
                 else:
                     built.names.append(class_of(items[i]))
                     built.keys.append(keys[i])
+                    built.items.append(i)
             fresh = sum(i not in known for i in some)
             self.decoded, self.reused = self.decoded + fresh, self.reused + len(some) - fresh
             if split == "train":
@@ -158,6 +162,10 @@ class Building:
         )
         return spec, facts, labels
 
+    def names(self, split: str) -> Names:
+        """What the images of a split are called, once they are decoded."""
+        return Names.of(self.listing.items[i].name for i in self.built[split].items)
+
     def _division(self, names: Mapping[str, list[str]]) -> list[str]:
         if not self.division.made:
             return []
@@ -216,6 +224,6 @@ def build_in_memory(
             channels = 3
             continue
         spec, facts, labels = building.finish()
-        splits = {split: Split(images[split], of) for split, of in labels.items()}
+        splits = {s: Split(images[s], of, building.names(s)) for s, of in labels.items()}
         (_, train), (test_split, test), *held = splits.items()
         return Dataset(name, spec, train, test, origin, dict(held), test_split, facts)

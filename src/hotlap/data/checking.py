@@ -85,7 +85,7 @@ def check_named(found: NamedSource, asked: Asked) -> CheckReport:
 
 def check_own(found: OwnSource, asked: Asked) -> CheckReport:
     """A path decoded anew, and the cache compared with it, by checksums."""
-    with found.listing(asked.notify) as listing, Examination() as seen:
+    with found.looked_at(asked.notify) as listing, Examination() as seen:
         made = read_anew(found, listing, seen, asked.progress)
         state = state_of(found.pack, found.fingerprint)
         if state == "good":

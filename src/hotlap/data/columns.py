@@ -50,6 +50,14 @@ LABELS = (
 SPLITS = ("split", "splits", "set", "subset", "dataset", "partition")
 
 
+class NoColumn(UserError):
+    """A table lacks a column of `what`."""
+
+    def __init__(self, what: str, text: str) -> None:
+        super().__init__(text)
+        self.what = what
+
+
 def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
@@ -81,10 +89,11 @@ def chosen(
         note = f"{what} are those of the column {fits[0]!r}, not of {listed(others)}" if others else ""
         return fits[0], note if needed else ""
     if needed:
+        among = f" among {listed([shown(c) for c in columns], 10)}" if columns else ""
         option = {"labels": "--label-column", "paths": "--image-column"}.get(what, "")
-        raise UserError(
-            f"{where} has no column of {what} among {listed([shown(c) for c in columns], 10) or 'none'};"
-            f" name it with {option}, or call it {words[0]!r}"
+        raise NoColumn(
+            what,
+            f"{where} has no column of {what}{among}; name it with {option}, or call it {words[0]!r}",
         )
     return "", ""
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hotlap.data.facts import Facts
+from hotlap.data.names import Names
 from hotlap.spec import DataSpec
 
 
@@ -17,11 +18,13 @@ class Split:
     """Images (N, H, W, C) uint8 and labels (N,) int64, both possibly memory-mapped, read-only.
 
     A label is an index of the class names. In a split that is not trained on it may be -1: an image of a
-    class that the training images lack, which no prediction is right for.
+    class that the training images lack, which no prediction is right for. `names` say where each image lies
+    in a set of one's own; sets that have a name have none.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
+    names: Names | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

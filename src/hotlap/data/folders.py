@@ -1,4 +1,4 @@
-"""A folder a class: the classes' folders side by side, or in `train/`, `val/`, `test/`."""
+"""A folder a class: the classes' folders side by side, in the splits' folders, or these in each of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hotlap.data.listing import Item, Listing, counted, listed, shown, split_named
+from hotlap.data.class_first import class_first
+from hotlap.data.listing import Item, Listing, counted, joined, listed, shown, split_named
 from hotlap.data.walking import File, Tree
 from hotlap.errors import UserError
 
@@ -15,11 +16,12 @@ def class_folders(tree: Tree) -> Listing | None:
     """The images of a tree of class folders; None if it is none.
 
     Folders that hold nothing but one folder are passed through. If there is a `train` folder with class
-    folders in it, the folders beside it are splits; otherwise each folder is a class. Images anywhere below a
-    class's folder are of that class.
+    folders in it, the folders beside it are splits; otherwise each folder is a class, and may have the splits
+    in it. Images anywhere below a class's folder are of that class.
 
     Raises:
-        UserError: there are splits to test on, but none to train on.
+        UserError: there are splits to test on, but none to train on; or some classes have splits in their
+            folders and others do not.
     """
     images = tree.images()
     base = _base(images, tree.folders)
@@ -37,15 +39,22 @@ def class_folders(tree: Tree) -> Listing | None:
             f"{tree.root} has {listed([f'{shown(c)}/' for c in sorted(splits)])} but no train/ with class"
             " folders in it; add one, or give the folder that holds the class folders"
         )
+    elif set(splits) == set(children):  # splits without classes in them
+        return None
     else:
         if not any(len(parts) == 2 for _, parts in below) and len(children) < 2:
             return None
-        items, files, declared = _classes(below, "", base, tree.root)
+        words = "class-per-folder"
+        if by_class := class_first(below, tree.root):
+            items, files, declared = by_class.items, by_class.files, set()
+            words = by_class.layout
+            remarks += by_class.remarks
+        else:
+            items, files, declared = _classes(below, "", base, tree.root)
         loose = sum(len(parts) == 1 for _, parts in below)
         if loose:
             remarks.append(f"{counted(loose, 'image')} beside the class folders passed over")
         declared |= {shown(c) for c in children}
-        words = "class-per-folder"
     if not items:
         return None
     deep = Counter(
@@ -151,5 +160,4 @@ def _in_splits(
         same = [f"{shown(c)}/" for c in order if splits[c] == split]
         remarks += [f"{' and '.join(same)} together are the {split} images"] if len(same) > 1 else []
     words = [f"{shown(c)}/" for c in order]
-    text = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-    return items, files, declared, f"class-per-folder with {text}"
+    return items, files, declared, f"class-per-folder with {joined(words)}"

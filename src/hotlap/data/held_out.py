@@ -24,7 +24,8 @@ def hold_out(dataset: Dataset, count: int, seed: int = 0) -> Dataset:
         raise UserError(f"{count:,} images held out of {len(labels):,}: give 1 to {len(labels) - 1:,}")
     order = np.random.default_rng(seed).permutation(len(labels))
     held, kept = np.sort(order[:count]), np.sort(order[count:])
-    train, test = (Split(images[at], labels[at]) for at in (kept, held))
+    names = dataset.train.names
+    train, test = (Split(images[at], labels[at], names.take(at) if names else None) for at in (kept, held))
     spec = data_spec(train.images, dataset.spec.class_names, test_count=count)
     origin = f"{dataset.origin}, {count:,} training images held out with seed {seed}"
     return Dataset(dataset.name, spec, train, test, origin)

@@ -110,10 +110,17 @@ def split_within(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
+def split_of_folder(folder: str) -> str:
+    """The split that a folder's name stands for, or that of the nearest one above it; "" if none does."""
+    parts = [split_named(part) or split_within(part) for part in reversed(folder.split("/"))]
+    return next((split for split in parts if split), "")
+
+
 def shown(name: str) -> str:
     """A name from a file system or a table as it can be printed in one line."""
     if name.isprintable():  # no lone surrogate is
         return name
+    name = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", name)  # those that stand for no byte
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
@@ -122,6 +129,11 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """A few of the names, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def joined(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -1,83 +1,24 @@
-"""A table that names images and their classes: CSV, TSV or Parquet, one row an image."""
+"""Images that tables name: each found where its table says, or near it."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from hotlap.data.columns import LABELS, PATHS, SPLITS, chosen, splits_of
-from hotlap.data.listing import IMAGE_SUFFIXES, Item, Listing, Payload, counted, listed, shown, split_within
-from hotlap.data.parquet import table_rows
+from hotlap.data.listing import Item, Listing, Payload, counted, listed, shown, split_within
+from hotlap.data.tables import Table
 from hotlap.data.walking import walk
 from hotlap.errors import UserError
-from hotlap.files import read_error, why
-
-SUFFIXES = (".csv", ".tsv")
-_MOST_BYTES = 1 << 31
-_LONGEST_CELL = 1 << 20
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table that names images.
-
-    Args:
-        path: where it lies.
-        rows: (path, class, split or "") of each row, as text.
-        remarks: on which columns were taken.
-    """
-
-    path: Path
-    rows: Sequence[tuple[str, str, str]]
-    remarks: tuple[str, ...]
-
-
-def read_table(path: Path, images: str | None, labels: str | None) -> Table:
-    """The table at `path`.
-
-    Args:
-        images, labels: names of the columns, where they are not to be guessed. Without a line of names the
-            columns are told apart by what is in them.
-
-    Raises:
-        UserError: it does not read, or has no such columns.
-    """
-    if path.suffix.lower() == ".parquet":
-        names, values = table_rows(path)
-        cells = [[_cell(row[n]) for n in names] for row in values]
-    else:
-        names, cells = _csv(path)
-        if images is None and labels is None and _headless(names):
-            cells = [names, *cells]
-            at = next(i for i, n in enumerate(names) if _is_path(n))
-            names = [f"column {i + 1}" for i in range(len(names))]
-            images = names[at]
-            labels = next((n for n in names if n != images), None)
-    image, note = chosen(names, PATHS, images, "paths", str(path))
-    label, more = chosen([n for n in names if n != image], LABELS, labels, "labels", str(path))
-    split, _ = chosen([n for n in names if n not in (image, label)], SPLITS, None, "", str(path), False)
-    where = [names.index(n) for n in (image, label)]
-    splits = splits_of([row[names.index(split)] for row in cells], str(path)) if split else None
-    of_file = split_within(path.stem) or ""
-    rows = [
-        (row[where[0]].strip(), row[where[1]].strip(), splits[i] if splits else of_file)
-        for i, row in enumerate(cells)
-    ]
-    return Table(path, rows, tuple(n for n in (note, more) if n))
 
 
 def manifest_listing(tables: Sequence[Table], root: Path, *, within: bool) -> Listing:
     """The images that tables name, wherever below `root` they lie.
 
-    A path is taken as it stands, below `root`; else, without its suffix or its folders, if that names one
-    image only.
+    A path is taken as it stands, below the table's own folder or `root`; else, without its suffix or its
+    folders, if that names one image only, below that folder or `root`.
 
     Args:
         within: whether a path may not lead out of `root`, as one in an archive may not.
@@ -95,13 +36,13 @@ def manifest_listing(tables: Sequence[Table], root: Path, *, within: bool) -> Li
             if not name or not label:
                 passed["rows without a path or a label"] += 1
                 continue
-            if name in seen:
+            place, path, stamp = finder.find(name, table.folder)
+            if place in seen:
                 passed["rows that come twice"] += 1
-                passed["of those with another label or split"] += seen[name] != f"{label}\0{split}"
+                passed["of those with another label or split"] += seen[place] != f"{label}\0{split}"
                 continue
-            seen[name] = f"{label}\0{split}"
-            path, stamp = finder.find(name)
-            items.append(Item(shown(name), shown(label), split, stamp))
+            seen[place] = f"{label}\0{split}"
+            items.append(Item(shown(place), shown(label), split, stamp))
             found.append(path)
     if not items:
         raise UserError(f"{tables[0].path} names no images; a row is a path and a label")
@@ -120,7 +61,7 @@ def manifest_listing(tables: Sequence[Table], root: Path, *, within: bool) -> Li
     left = finder.unnamed(found)
     if left:
         passed["images that no row names"] += left
-    names = listed([shown(t.path.name) for t in tables])
+    names = listed([t.name for t in tables])
     return Listing(
         f"images named by {names}", items, _Payloads(found), remarks=tuple(remarks), passed_over=dict(passed)
     )
@@ -145,22 +86,26 @@ class _Finder:
         self._by_name: dict[str, list[str]] | None = None
         self._images = 0
 
-    def find(self, name: str) -> tuple[Path | str, str]:
-        """The file and its stamp, or why there is none and ""."""
+    def find(self, name: str, folder: str) -> tuple[str, Path | str, str]:
+        """Where an image lies that a table in this folder names: its name below the root, the file and its
+        stamp; or why there is none, and ""."""
         text = name.replace("\\", "/") if "/" not in name else name
-        direct = Path(os.path.expanduser(text)) if text.startswith("~/") and not self.within else Path(text)
-        path = self.root / (text.lstrip("/") if self.within else direct)
-        if "\0" in text or (self.within and not self._contained(path)):
-            return "outside its folder", ""
-        stamp = _stamp(path)
-        if stamp is None:
-            tail = PurePosixPath(text)
-            near = self._near(str(tail).lower()) or self._near(tail.name.lower())
-            if len(near) != 1:
-                return "not there" if not near else f"{len(near)} files are called so", ""
-            path = self.root / near[0]
-            stamp = _stamp(path)
-        return (path, stamp) if stamp is not None else ("not there", "")
+        if self.within:
+            text = text.lstrip("/")
+        elif text.startswith("~/"):
+            text = os.path.expanduser(text)
+        beside = os.path.join(folder, text)
+        for place in dict.fromkeys((beside, text)):
+            path = self.root / place
+            if "\0" in text or (self.within and not self._contained(path)):
+                return beside, "outside its folder", ""
+            if (stamp := _stamp(path)) is not None:
+                return os.path.normpath(place), path, stamp
+        tail = PurePosixPath(text)
+        near = self._near(str(tail).lower(), folder) or self._near(tail.name.lower(), folder)
+        if len(near) == 1 and (stamp := _stamp(self.root / near[0])) is not None:
+            return near[0], self.root / near[0], stamp
+        return beside, f"{len(near)} files are called so" if len(near) > 1 else "not there", ""
 
     def unnamed(self, found: Sequence[Path | str]) -> int:
         """How many images below the root are not among those found; 0 if the folder was not walked."""
@@ -173,7 +118,8 @@ class _Finder:
             return False
         return real.startswith(self.inside + os.sep)
 
-    def _near(self, name: str) -> list[str]:
+    def _near(self, name: str, folder: str) -> list[str]:
+        """The images called so: those below the folder, if there are any, else all."""
         if self._by_name is None:
             self._by_name = {}
             images = walk(self.root).images()
@@ -183,7 +129,8 @@ class _Finder:
                 whole = file.name.lower()
                 for key in {base, base.removesuffix(file.suffix), whole, whole.removesuffix(file.suffix)}:
                     self._by_name.setdefault(key, []).append(file.name)
-        return self._by_name.get(name, [])
+        all_so = self._by_name.get(name, [])
+        return [n for n in all_so if n.startswith(folder)] or all_so
 
 
 def _stamp(path: Path) -> str | None:
@@ -202,60 +149,18 @@ def _by_folder(items: list[Item]) -> list[Item]:
     return [Item(i.name, i.label, s or "", i.stamp) for i, s in zip(items, splits, strict=True)]
 
 
-def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
-    """The names in the first line, and the other lines, each as long as that."""
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UserError(f"{path} is larger than {_MOST_BYTES:,} bytes; that is no table of images")
-        raw = path.read_bytes()
-    except OSError as err:
-        raise read_error(err, path) from err
-    try:
-        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    first = text.splitlines()[0] if text.strip() else ""
-    delimiter = max("\t;,", key=first.count)
-    limit = csv.field_size_limit(_LONGEST_CELL)
-    try:
-        rows = [r for r in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(r)]
-    except csv.Error as err:
-        raise UserError(
-            f"{path} is not a table that reads ({shown(why(err))}); save it as CSV again"
-        ) from err
-    finally:
-        csv.field_size_limit(limit)
-    if not rows:
-        raise UserError(f"{path} is empty; a table has a line of names, then a line an image")
-    names = [n.strip() for n in rows[0]]
-    width = len(names)
-    return names, [(r + [""] * width)[:width] for r in rows[1:]]
-
-
-def _headless(names: Sequence[str]) -> bool:
-    return len(names) > 1 and any(_is_path(n) for n in names)
-
-
-def _is_path(text: str) -> bool:
-    return PurePosixPath(text.strip()).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return "" if value is None else str(value)
-
-
 def agrees(table: Table, folders: Mapping[str, str]) -> bool:
-    """Whether a table and class folders say the same: each folder goes with one label, and each with another.
+    """Whether a table and class folders say the same: each folder goes with one label, and each with another,
+    for most of what the table names.
 
     Args:
         folders: the class folder of each image, by its file name in lower case.
     """
-    pairs = {
+    both = [
         (folder, label)
         for name, label, _ in table.rows
         if (folder := folders.get(PurePosixPath(name.replace("\\", "/")).name.lower())) is not None
-    }
+    ]
+    pairs = set(both)
     firsts, seconds = ({p[i] for p in pairs} for i in (0, 1))
-    return bool(pairs) and len(pairs) == len(firsts) == len(seconds)
+    return 2 * len(both) > len(table.rows) and len(pairs) == len(firsts) == len(seconds)

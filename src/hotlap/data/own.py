@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import json
 import zlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import PIL
 
+from hotlap.data.archived import Unpacked
 from hotlap.data.building import build_in_memory, check_bad
 from hotlap.data.caching import through_cache
 from hotlap.data.dataset import Dataset
@@ -23,12 +23,11 @@ from hotlap.data.given import given_listing
 from hotlap.data.listing import Listing
 from hotlap.data.options import Columns, Options, Told
 from hotlap.data.packing import build_pack
-from hotlap.data.recognise import KINDS, Recognised, file_stamp, recognise
-from hotlap.data.unpacking import is_archive, unpacked
+from hotlap.data.recognise import KINDS, Archives, recognise
 from hotlap.errors import UserError
-from hotlap.files import Notify, read_error, silent, slug
+from hotlap.files import Notify, locked, read_error, silent, slug
 
-_RULES = 1  # of classes, splits and sizes; another number makes every pack stale
+_RULES = 2  # of classes, splits, sizes, and what a pack holds; another number makes every pack stale
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class OwnSource:
         pack: the packed file that belongs to it.
         fingerprint: what the pack must have been made from.
         options: how it is read.
-        listing: what it holds, while the context lasts; an archive is unpacked for it.
+        listing: what it holds, while the context lasts; an archive is unpacked for it. Hold `locked(pack)`.
+        archived: whether it is unpacked.
     """
 
     name: str
@@ -50,6 +50,14 @@ class OwnSource:
     fingerprint: str
     options: Options
     listing: Callable[[Notify], AbstractContextManager[Listing]]
+    archived: bool
+
+    @contextmanager
+    def looked_at(self, notify: Notify) -> Iterator[Listing]:
+        """The listing for one who does not hold the pack's lock, beside which archives are unpacked."""
+        guard = locked(self.pack, notify) if self.archived else nullcontext()
+        with guard, self.listing(notify) as listing:
+            yield listing
 
 
 def find_own(name: str, path: Path, columns: Columns, options: Options, cache: Path) -> OwnSource:
@@ -72,44 +80,15 @@ def find_own(name: str, path: Path, columns: Columns, options: Options, cache: P
         asked += [*options.classes, str(options.channels)]
     key = hashlib.sha256(json.dumps([str(real), asked]).encode("utf-8", "surrogatepass")).hexdigest()[:12]
     pack = cache / "packed" / f"{slug(real.name.encode('utf-8', 'replace').decode())[:40]}-{key}.pack"
-    found: Recognised | None = None
-    if is_archive(real):
-        stamp = file_stamp(real).stamp
-    else:
-        found = recognise(real, columns)
-        stamp = found.stamp
-    fingerprint = json.dumps([str(real), asked, stamp, _RULES, _version()])
+    found = recognise(real, columns)
+    fingerprint = json.dumps([str(real), asked, found.stamp, _RULES, _version()])
 
     def listing(notify: Notify) -> AbstractContextManager[Listing]:
-        if found is not None:
-            return nullcontext(found.listing())
-        return _unpacked(real, pack.with_name(pack.name + ".files"), columns, notify)
+        if isinstance(found, Archives):
+            return Unpacked(real, found, pack.with_name(pack.name + ".files"), columns, notify)
+        return nullcontext(found.listing())
 
-    return OwnSource(name, str(real), pack, fingerprint, options, listing)
-
-
-class _unpacked(AbstractContextManager[Listing]):
-    """The listing of what is in an archive, unpacked for as long as the context lasts."""
-
-    def __init__(self, path: Path, folder: Path, columns: Columns, notify: Notify) -> None:
-        self.path, self.columns = path, columns
-        self.files = unpacked(path, folder, notify)
-
-    def __enter__(self) -> Listing:
-        folder = self.files.__enter__()
-        try:
-            columns = replace(self.columns, root=None)
-            listing = recognise(folder, columns, within=True).listing()
-        except UserError as err:
-            self.files.__exit__(None, None, None)
-            raise UserError(str(err).replace(str(folder), str(self.path))) from err
-        except BaseException:
-            self.files.__exit__(None, None, None)
-            raise
-        return replace(listing, layout=f"{listing.layout}, in an archive")
-
-    def __exit__(self, *error: Any) -> None:
-        self.files.__exit__(*error)
+    return OwnSource(name, str(real), pack, fingerprint, options, listing, isinstance(found, Archives))
 
 
 def load_own(source: OwnSource, notify: Notify, progress: Told | None) -> Dataset:
@@ -175,9 +154,7 @@ def load_given(source: Any, options: Options, notify: Notify, progress: Told | N
 @functools.cache
 def _version() -> str:
     """Changes when the pixels could: with the decoder's own text, or with Pillow."""
-    crc = 0
-    for name in ("decode", "fit"):
-        spec = importlib.util.find_spec(f"hotlap.data.{name}")
-        if spec is not None and spec.origin is not None:
-            crc = zlib.crc32(Path(spec.origin).read_bytes(), crc)
+    here, crc = Path(__file__).parent, 0
+    for path in (here / "decode.py", here / "fit.py", *sorted((here / "formats").glob("*.py"))):
+        crc = zlib.crc32(path.read_bytes(), crc)
     return f"{crc:08x}, Pillow {PIL.__version__}"

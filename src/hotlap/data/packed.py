@@ -1,7 +1,8 @@
 """The packed cache: a data set decoded once into one file that is mapped, not parsed, ever after.
 
     64 bytes  magic and zeros
-    payload   each section at a multiple of 64 bytes: images uint8 NHWC, labels int64, keys
+    payload   each section at a multiple of 64 bytes: images uint8 NHWC, labels int64; of sets of one's own
+              also keys, names in UTF-8 and where each name ends
     header    JSON: version, name, origin, fingerprint, class names, mean, std, sections, facts
     16 bytes  length of the header, its crc32 (little-endian), magic
 
@@ -29,6 +30,7 @@ import numpy.typing as npt
 
 from hotlap.data.dataset import Dataset, Split
 from hotlap.data.facts import Facts
+from hotlap.data.names import Names
 from hotlap.errors import UserError
 from hotlap.files import Notify, silent, why, write_atomically
 from hotlap.spec import DataSpec
@@ -224,7 +226,7 @@ def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
 
 
 def _dataset(found: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Dataset:
-    splits = {name: Split(arrays[f"{name}_images"], arrays[f"{name}_labels"]) for name in found["splits"]}
+    splits = {name: _split(name, arrays) for name in found["splits"]}
     (_, train), (test_split, test), *held = splits.items()
     _, height, width, channels = train.images.shape
     spec = DataSpec(
@@ -237,6 +239,12 @@ def _dataset(found: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Data
     )
     facts = Facts.from_json(found["facts"]) if found["facts"] else None
     return Dataset(found["name"], spec, train, test, found["origin"], dict(held), test_split, facts)
+
+
+def _split(name: str, arrays: dict[str, npt.NDArray[Any]]) -> Split:
+    text = arrays.get(f"{name}_names")
+    names = None if text is None else Names(text, arrays[f"{name}_name_ends"])
+    return Split(arrays[f"{name}_images"], arrays[f"{name}_labels"], names)
 
 
 def _mapped(file: BinaryIO, sections: dict[str, dict[str, Any]]) -> dict[str, npt.NDArray[Any]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hotlap.data.columns import LABELS, SPLITS, chosen, splits_of
-from hotlap.data.listing import Item, Listing, Payload, listed, shown, split_named, split_within
+from hotlap.data.listing import Item, Listing, Payload, listed, shown, split_of_folder, split_within
 from hotlap.data.walking import File
 from hotlap.errors import UserError
 from hotlap.files import why
@@ -97,9 +97,7 @@ def parquet_listing(
             columns = [label, *([split] if split else [])]
             values = _read(path, lambda t=table, c=columns: t.read(columns=c).to_pydict())
         shards.append(_Shard(path, len(items), len(values[label])))
-        of_file = split_within(file.parts[-1]) or next(
-            (s for p in reversed(file.parts[:-1]) if (s := split_named(p) or split_within(p))), None
-        )
+        of_file = split_within(file.parts[-1]) or split_of_folder("/".join(file.parts[:-1]))
         splits = splits_of(values[split], str(path)) if split else None
         for row, value in enumerate(values[label]):
             of_row = splits[row] if splits else of_file

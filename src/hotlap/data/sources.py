@@ -46,7 +46,7 @@ def load(
     Args:
         source: `cifar10`, `cifar100`, `patterns`, `patterns:TRAIN,TEST` or `patterns:TRAIN,TEST,SEED`; a
             path, as a `Path` or as text: a folder a class, a table with its images, Parquet, `.npz`, `.npy`,
-            IDX, or an archive of these; arrays (images, labels) or ((x, y), (x, y)); or an iterable of
+            IDX, or archives of these; arrays (images, labels) or ((x, y), (x, y)); or an iterable of
             (image, label). Text with a `/` in it is a path; other text is a path only if it is no set's name.
         data_dir: the one folder to look in for CIFAR; nothing is downloaded when it is given. For a table,
             the folder that its paths start from. The patterns are made, not read, and do not use it.

@@ -39,7 +39,7 @@ def survey_own(source: OwnSource, options: Options, notify: Notify) -> Survey:
     Raises:
         UserError: it cannot be read, or there is nothing to train on.
     """
-    with source.listing(notify) as listing:
+    with source.looked_at(notify) as listing:
         division = divide(listing.items, source.origin)
         train = division.splits["train"]
         classes = class_map({class_of(listing.items[i]) for i in train}, listing.order, source.origin)

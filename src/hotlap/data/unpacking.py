@@ -11,14 +11,14 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
 from hotlap.data.listing import shown
 from hotlap.errors import UserError
-from hotlap.files import Notify, why, write_error
+from hotlap.files import Notify, read_error, why, write_error
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _BLOCK = 1 << 20
@@ -38,45 +38,72 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+def stem_of(name: str) -> str:
+    """An archive's name without its suffix."""
+    suffix = max((s for s in SUFFIXES if name.lower().endswith(s)), key=len)
+    return name[: -len(suffix)]
+
+
 @contextmanager
-def unpacked(path: Path, folder: Path, notify: Notify) -> Iterator[Path]:
-    """The archive's files below `folder`, which is removed at the end. What lies there is taken for
-    leftovers.
+def unpacking(archives: Sequence[Path], folder: Path, notify: Notify) -> Iterator[Unpacking]:
+    """What unpacks these archives, and those in them, below `folder`, which is removed at the end. What lies
+    there is taken for leftovers.
 
     Raises:
-        UserError: the archive is damaged, encrypted or too large unpacked; a member is a link or a device,
-            lies outside the archive or comes twice; or the disk is full.
+        UserError: an archive cannot be looked at, or nothing can be written.
     """
+    try:
+        limit = limit_of(sum(path.stat().st_size for path in archives))
+    except OSError as err:
+        raise read_error(err, archives[0]) from err
     try:
         remove(folder)
         folder.mkdir(parents=True)
     except OSError as err:
         raise write_error(err, folder) from err
     try:
-        notify(f"unpacking {path} into the cache")
-        _Unpacking(path, folder).go()
-        yield folder
+        yield Unpacking(folder, limit, notify)
     finally:
         with suppress(OSError):
             remove(folder)
 
 
 def remove(folder: Path) -> None:
-    """Remove what `unpacked` of a killed process left."""
+    """Remove what `unpacking` of a killed process left."""
     if folder.exists():
         shutil.rmtree(folder)
 
 
-class _Unpacking:
-    def __init__(self, path: Path, folder: Path) -> None:
-        self.path, self.folder = path, folder
-        self.written = self.count = 0
-        self.made: set[str] = set()
+class Unpacking:
+    """Archives on their way into one folder, with one limit for what they come to.
 
-    def go(self) -> None:
+    Args:
+        folder: what everything is unpacked below.
+        limit: the most bytes that are written.
+        notify: told of each archive.
+    """
+
+    def __init__(self, folder: Path, limit: int, notify: Notify) -> None:
+        self.folder, self.limit, self.notify = folder, limit, notify
+        self.written = self.count = 0
+
+    def take(self, path: Path, into: str, called: Path) -> None:
+        """Unpack one archive.
+
+        Args:
+            path: where it lies.
+            into: the folder below `folder` that its files go to; "" for that itself.
+            called: what the user knows it as.
+
+        Raises:
+            UserError: the archive is damaged, encrypted or too large unpacked; a member is a link or a
+                device, lies outside the archive or comes twice; or the disk is full.
+        """
+        self.notify(f"unpacking {called} into the cache")
+        self.path, self.called, self.target = path, called, self.folder / into
         try:
-            self.limit = limit_of(self.path.stat().st_size)
-            if zipfile.is_zipfile(self.path):
+            self.target.mkdir(parents=True, exist_ok=True)
+            if zipfile.is_zipfile(path):
                 self._zip()
             else:
                 self._tar()
@@ -92,7 +119,7 @@ class _Unpacking:
             self._damaged(err)
 
     def _damaged(self, err: Exception) -> NoReturn:
-        raise UserError(f"{self.path} is truncated or damaged ({shown(why(err))}); get it again") from err
+        raise UserError(f"{self.called} is truncated or damaged ({shown(why(err))}); get it again") from err
 
     def _zip(self) -> None:
         with zipfile.ZipFile(self.path) as archive:
@@ -100,7 +127,7 @@ class _Unpacking:
                 mode = member.external_attr >> 16
                 kind = stat.S_IFMT(mode)
                 if member.flag_bits & 1:
-                    raise UserError(f"{self.path} is encrypted; unpack it and give the folder")
+                    raise UserError(f"{self.called} is encrypted; unpack it and give the folder")
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     self._refuse(member.filename, "is a link or a device")
                 target = self._target(member.filename)
@@ -147,19 +174,19 @@ class _Unpacking:
         self.count += 1
         if self.count > _MOST_FILES:
             raise UserError(
-                f"{self.path} holds more than {_MOST_FILES:,} files; unpack it and give the folder"
+                f"{self.called} holds more than {_MOST_FILES:,} files; unpack it and give the folder"
             )
-        return self.folder.joinpath(*parts)
+        return self.target.joinpath(*parts)
 
     def _refuse(self, name: str, what: str) -> NoReturn:
-        raise UserError(f"{self.path} has a member {shown(name)!r} that {what}; nothing was kept: {_AGAIN}")
+        raise UserError(f"{self.called} has a member {shown(name)!r} that {what}; nothing was kept: {_AGAIN}")
 
     def _folder(self, target: Path) -> None:
         try:
             target.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as err:
             raise UserError(
-                f"{self.path} has {shown(target.name)!r} both as a file and a folder; {_AGAIN}"
+                f"{self.called} has {shown(target.name)!r} both as a file and a folder; {_AGAIN}"
             ) from err
 
     def _file(self, name: str, target: Path, stream: IO[bytes], time_s: float | None = None) -> None:
@@ -173,7 +200,7 @@ class _Unpacking:
                 self.written += len(block)
                 if self.written > self.limit:
                     raise UserError(
-                        f"{self.path} unpacks to over {self.limit:,} bytes, more than images do; {_AGAIN}"
+                        f"{self.called} unpacks to over {self.limit:,} bytes, more than images do; {_AGAIN}"
                     )
                 file.write(block)
         # A time that is the same at each unpacking: what is in the cache already is then known again.

@@ -69,6 +69,11 @@ class Tree:
             return False
 
 
+def is_junk(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or left behind by an operating system or a tool."""
+    return name.startswith(".") or name.lower() in _JUNK_FILES | _JUNK_FOLDERS
+
+
 def walk(root: Path) -> Tree:
     """All files below `root`. Links are followed, each folder once; what is no file or folder is passed over.
 
@@ -92,7 +97,7 @@ def walk(root: Path) -> Tree:
         except OSError as err:
             raise read_error(err, folder) from err
         for entry in found:
-            if entry.name.startswith(".") or entry.name.lower() in _JUNK_FILES | _JUNK_FOLDERS:
+            if is_junk(entry.name):
                 passed["hidden"] += 1
                 continue
             try:

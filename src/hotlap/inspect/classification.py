@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hotlap.data.names import Names
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -72,6 +74,7 @@ class Confusion:
         share: of the images of the class `true`, 0 to 1.
         images: numbers of some of them, those first of which the model is surest.
         probabilities: of what it says of those, 0 to 1.
+        names: what those are called, where that is known.
     """
 
     true: int
@@ -80,6 +83,7 @@ class Confusion:
     share: float
     images: tuple[int, ...]
     probabilities: tuple[float, ...]
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ class Case:
         true_probability: of its class, 0 to 1; None if the model does not know it.
         loss: cross entropy, nats. Of a class that the model does not know, as if all probability that what
             is said leaves were its.
+        name: what it is called, where that is known.
     """
 
     index: int
@@ -139,6 +144,7 @@ class Case:
     probability: float
     true_probability: float | None
     loss: float
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,7 +217,14 @@ class Analysis:
             ),
             confusion=tuple((int(true), int(said), int(n)) for true, said, n in raw["confusion"]),
             pairs=tuple(
-                Confusion(**{**p, "images": tuple(p["images"]), "probabilities": tuple(p["probabilities"])})
+                Confusion(
+                    **{
+                        **p,
+                        "images": tuple(p["images"]),
+                        "probabilities": tuple(p["probabilities"]),
+                        "names": tuple(p.get("names", ())),
+                    }
+                )
                 for p in raw["pairs"]
             ),
             calibration=Calibration(
@@ -230,6 +243,7 @@ def analyse(
     class_names: Sequence[str],
     *,
     train_counts: Sequence[int] | None = None,
+    names: Names | None = None,
     kept: int = KEPT,
     pairs: int = PAIRS,
 ) -> Analysis:
@@ -241,6 +255,7 @@ def analyse(
             image counts as missed.
         class_names: K names.
         train_counts: K numbers of training images.
+        names: what the N images are called.
         kept, pairs: how many images and pairs of classes are told of in each list.
 
     Raises:
@@ -287,6 +302,7 @@ def analyse(
                 float(found[i]),
                 float(of_true[i]) if known[i] else None,
                 float(losses[i]),
+                names[int(i)] if names else "",
             )
             for i in order[:kept]
         )
@@ -302,7 +318,7 @@ def analyse(
         unknown=unknown,
         classes=classes,
         confusion=confusion,
-        pairs=most_confused(confusion, of_class, true, said, found, pairs),
+        pairs=most_confused(confusion, of_class, true, said, found, pairs, names),
         calibration=calibrate(logits, true, right),
         worst=cases(wrong[np.argsort(-losses[wrong], kind="stable")]),
         least_certain=cases(np.argsort(found, kind="stable")),
@@ -338,6 +354,7 @@ def most_confused(
     said: Ints,
     found: Floats,
     most: int,
+    names: Names | None = None,
 ) -> tuple[Confusion, ...]:
     """The most frequent mistakes, those first that take the larger share of their class."""
     mistakes = [(t, s, n) for t, s, n in confusion if t != s]
@@ -347,7 +364,8 @@ def most_confused(
         images = np.flatnonzero((true == t) & (said == s))
         surest = images[np.argsort(-found[images], kind="stable")][:IMAGES_OF_A_PAIR]
         certain = tuple(float(found[i]) for i in surest)
-        made.append(Confusion(t, s, n, n / int(of_class[t]), tuple(int(i) for i in surest), certain))
+        called = tuple(names[int(i)] for i in surest) if names else ()
+        made.append(Confusion(t, s, n, n / int(of_class[t]), tuple(map(int, surest)), certain, called))
     return tuple(made)
 
 

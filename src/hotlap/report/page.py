@@ -145,6 +145,7 @@ class Thumb:
         overlay: the `data:` address of a translucent picture, laid over a second copy of the image.
         good: whether what is shown is right; None says nothing.
         pixels: whether the image is so small that its pixels are shown as squares.
+        name: of a file; its last part is a line of its own, cut off where there is no room.
     """
 
     image: str
@@ -153,6 +154,7 @@ class Thumb:
     overlay: str = ""
     good: bool | None = None
     pixels: bool = False
+    name: str = ""
 
     def __post_init__(self) -> None:
         for address in (self.image, self.overlay):

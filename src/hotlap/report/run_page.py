@@ -55,6 +55,7 @@ class Shown:
         picture, looked: `data:` addresses of the image and of what is laid over it to show where the net
             looked; empty where there is none.
         small: whether the picture is to be shown with its pixels as squares.
+        name: where it lies in its source, where that is known.
     """
 
     index: int
@@ -64,6 +65,7 @@ class Shown:
     picture: str = ""
     looked: str = ""
     small: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -327,9 +329,7 @@ def mistakes(found: Findings) -> list[Block]:
             of = f"{m.count:,} image{'' if m.count == 1 else 's'}, {percent(m.share)} of the class"
             blocks.append(Heading(f"{m.true}, said to be {m.said}: {of}", 3))
             blocks.append(
-                Gallery(
-                    [thumb(i, f"{100 * i.probability:.0f}% sure", f"image {i.index:,}") for i in m.images]
-                )
+                Gallery([thumb(i, f"{100 * i.probability:.0f}% sure", numbered(i)) for i in m.images])
             )
     if len(blocks) == 1:
         return [*blocks, table]
@@ -399,12 +399,18 @@ def images(view: RunView, found: Findings) -> list[Block]:
 
 
 def told(image: Shown) -> str:
-    return f"{100 * image.probability:.0f}% sure, image {image.index:,}"
+    number = numbered(image)
+    return f"{100 * image.probability:.0f}% sure" + (f", {number}" if number else "")
+
+
+def numbered(image: Shown) -> str:
+    """Which image it is, by its number, if it has no name."""
+    return "" if image.name else f"image {image.index:,}"
 
 
 def thumb(image: Shown, title: str, caption: str) -> Thumb:
     right = image.true == image.said
-    return Thumb(image.picture, title, caption, image.looked, right, image.small)
+    return Thumb(image.picture, title, caption, image.looked, right, image.small, image.name)
 
 
 def recipe(view: RunView) -> list[Block]:

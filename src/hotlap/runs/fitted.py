@@ -23,9 +23,10 @@ from hotlap.nets.describe import EfficientNetLite
 from hotlap.nets.pretrained import MEAN, STD
 from hotlap.plan import Plan
 from hotlap.plan.start import FittedHead, ImageNet, LearntHead
-from hotlap.runs.folder import append_row, check_room, write_start
+from hotlap.runs.folder import check_room, write_rows, write_start
 from hotlap.runs.reporter import Reporter, Row
 from hotlap.runs.run import Run
+from hotlap.runs.signals import resumable
 from hotlap.transfer.features import Features, FeatureStore, features_of
 from hotlap.transfer.head import Head, fit_head
 from hotlap.transfer.trunk import Speed, Trunk, measured_speeds, open_trunk, remember
@@ -93,6 +94,7 @@ def fit_first(run: Run, dataset: Dataset, backend: Backend, clock: Clock, report
 
     Raises:
         UserError: the weights are not on this machine.
+        Interrupted: after SIGINT or SIGTERM while images are looked at; what was seen is kept.
     """
     plan = run.recipe.plan()
     assert isinstance(plan.net, EfficientNetLite)
@@ -107,7 +109,8 @@ def fit_first(run: Run, dataset: Dataset, backend: Backend, clock: Clock, report
     write_start(run, program)
     reporter.start(run, program)
     with clock.measure("train"):
-        found = look(trunk, dataset, plan, reporter)
+        with resumable(run.resume_line):
+            found = look(trunk, dataset, plan, reporter)
         labels = torch.from_numpy(np.array(dataset.train.labels))
         weights = class_weights(plan.loss, dataset, torch.device("cpu"), torch.float32)
         head = fit_head(
@@ -124,7 +127,7 @@ def fit_first(run: Run, dataset: Dataset, backend: Backend, clock: Clock, report
     with clock.measure("eval"):
         final, logits = judged(head, found["test"].values, dataset, plan)
     row = row_of(head, found["train"], labels, final, clock)
-    append_row(run.folder, row)
+    write_rows(run.folder, [row])
     reporter.row(row)
     computed = sum(f.computed for f in found.values())
     more = {

@@ -17,8 +17,12 @@ from hotlap.machine.facts import machine_facts
 from hotlap.machine.numerics import Numerics
 from hotlap.machine.processor import processors
 from hotlap.recipes import find
+from hotlap.runs.checkpoint import STATE
 from hotlap.runs.reporter import Row
 from hotlap.runs.run import Run
+
+
+SUMMARY = "summary.json"
 
 
 def default_folder(recipe: str, data: str, seed: int) -> Path:
@@ -61,6 +65,11 @@ def check_room(folder: Path, program: Program) -> None:
             f"{folder}: the run will write {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free;"
             f" {RUN_MEND}"
         )
+
+
+def only_begun(folder: Path) -> bool:
+    """Whether a run was stopped before its first saved state: what was done till then is done again."""
+    return not any((folder / name).exists() for name in (STATE, SUMMARY))
 
 
 def write_start(run: Run, program: Program) -> None:
@@ -106,7 +115,12 @@ def described(dataset: Dataset) -> dict[str, Any]:
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """What the run came to."""
-    write_atomic(folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    write_atomic(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
+
+
+def write_rows(folder: Path, rows: list[Row]) -> None:
+    """The run's history, in place of what was there."""
+    write_atomic(folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def append_row(folder: Path, row: Row) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,14 +13,13 @@ from hotlap.engine.clock import Clock
 from hotlap.engine.evaluate import Score
 from hotlap.engine.lower import lower
 from hotlap.engine.program import Program
-from hotlap.files import write_atomic
 from hotlap.inspect.throughput import Projection
 from hotlap.machine.backend import Backend
 from hotlap.machine.resolve import resolve
 from hotlap.plan.start import FittedHead, ImageNet
 from hotlap.runs.checkpoint import load_state
 from hotlap.runs.fitted import fit_first, prepared, steps_after, suited
-from hotlap.runs.folder import check_room, write_start
+from hotlap.runs.folder import check_room, only_begun, write_rows, write_start
 from hotlap.runs.loading import load_data
 from hotlap.runs.reporter import Reporter, Row
 from hotlap.runs.run import Run
@@ -68,7 +66,7 @@ def made_ready(
     plan = run.recipe.plan()
     with clock.measure("compile"):  # the first time on a machine, hotlap's own kernels are built here
         backend = resolve(run.numerics or plan.numerics, clock.device)
-    if resume:
+    if resume and not (isinstance(plan.head, FittedHead) and only_begun(run.folder)):
         return resumed(run, dataset, backend, clock, reporter)
     deadline = Deadline(began, 60 * run.minutes) if run.minutes is not None else None
     if isinstance(plan.head, FittedHead):
@@ -137,8 +135,7 @@ def resumed(run: Run, dataset: Dataset, backend: Backend, clock: Clock, reporter
         program = of_length(program, len(saved.tensors.get("losses", ())))
         run = replace(run, recipe=timed(run.recipe, program.plan))
     program.load_state(saved.tensors, saved.seed)
-    rows = "".join(json.dumps(row) + "\n" for row in saved.history)  # without what came after the state
-    write_atomic(run.folder / "metrics.jsonl", rows.encode())
+    write_rows(run.folder, saved.history)  # without what came after the state
     for interval, seconds in saved.seconds.items():
         clock.seconds[interval] += seconds
     run = replace(run, seed=saved.seed)

@@ -47,7 +47,11 @@ def analysed(program: Program, logits: Tensor) -> Analysis:
     counts = np.bincount(trained[trained >= 0], minlength=dataset.spec.classes)
     labels = np.asarray(dataset.test.labels)
     return analyse(
-        logits.float().cpu().numpy(), labels, dataset.spec.class_names, train_counts=counts.tolist()
+        logits.float().cpu().numpy(),
+        labels,
+        dataset.spec.class_names,
+        train_counts=counts.tolist(),
+        names=dataset.test.names,
     )
 
 
@@ -291,12 +295,14 @@ def findings(analysis: Analysis, kept: Mapping[str, Any]) -> Findings:
     pictures, looked = kept.get("pictures", {}), kept.get("looked", {})
     small = bool(kept.get("small"))
 
-    def shown(index: int, true: int, said: int, probability: float, spot: str = "") -> Shown:
-        return Shown(index, names[true], names[said], probability, pictures.get(str(index), ""), spot, small)
+    def shown(index: int, true: int, said: int, probability: float, name: str, spot: str = "") -> Shown:
+        drawn = pictures.get(str(index), "")
+        return Shown(index, names[true], names[said], probability, drawn, spot, small, name)
 
     def cases(found: Sequence[Case]) -> tuple[Shown, ...]:
         return tuple(
-            shown(c.index, c.true, c.said, c.probability, looked.get(str(c.index), "")) for c in found[:SHOWN]
+            shown(c.index, c.true, c.said, c.probability, c.name, looked.get(str(c.index), ""))
+            for c in found[:SHOWN]
         )
 
     told = analysis.calibration
@@ -317,8 +323,10 @@ def findings(analysis: Analysis, kept: Mapping[str, Any]) -> Findings:
                 p.count,
                 p.share,
                 tuple(
-                    shown(i, p.true, p.said, sure)
-                    for i, sure in zip(p.images[:OF_A_PAIR], p.probabilities, strict=False)
+                    shown(i, p.true, p.said, sure, name)
+                    for i, sure, name in zip(
+                        p.images[:OF_A_PAIR], p.probabilities, p.names or ("",) * OF_A_PAIR, strict=False
+                    )
                 ),
             )
             for p in analysis.pairs

@@ -38,10 +38,15 @@ class Reporter:
 
 
 class PrintRows(Reporter):
-    """One plain line an epoch on stderr, and what else there is to say."""
+    """One plain line an epoch on stderr, and what else there is to say, each once."""
+
+    def __init__(self) -> None:
+        self.noted: set[str] = set()
 
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr)
+        if text not in self.noted:
+            self.noted.add(text)
+            print(text, file=sys.stderr)
 
     def row(self, row: Row) -> None:
         test = "" if row["test_accuracy"] is None else f"  test {row['test_accuracy']:.2f}%"

@@ -60,3 +60,17 @@ def terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def resumable(line: str) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end what keeps what it has done by itself, with the line that goes on.
+
+    Raises:
+        Interrupted: after one of these.
+    """
+    try:
+        with terminated_as_interrupted():
+            yield
+    except KeyboardInterrupt:
+        raise Interrupted(line) from None

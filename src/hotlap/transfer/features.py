@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from hotlap.nets.folding import FrozenNetwork
 
 BATCH = 32  # images a forward pass
 DIGEST_BYTES = 16
+KEPT_EVERY_S = 10.0  # seconds between writings of what was computed; longer where writing takes long
+WRITING = 1 / 20  # of the time, at most
 Tick = Callable[[int, int], None]  # images done, of how many
 
 
@@ -86,6 +89,9 @@ def features_of(
 ) -> Features:
     """Features of all images, those that are kept read and the others computed and kept.
 
+    What was computed is kept on the way and when anything stops it, so that the next start has only the rest
+    to do.
+
     Args:
         images: (N, H, W, C) uint8.
         mean, std: what the trunk wants subtracted from each channel, and then divided by, on the 0-255 scale.
@@ -94,17 +100,23 @@ def features_of(
     held = store.read()
     digests = [digest(image) for image in images]
     missing = sorted({d: i for i, d in enumerate(digests) if d not in held}.values())
-    done = 0
-    for part, values in zip(
-        batches(missing), computed(trunk, images, missing, mean, std, mirror), strict=True
-    ):
-        held |= {digests[i]: v for i, v in zip(part, values, strict=True)}
-        done += len(part)
-        tick(done, len(missing))
-    used = {d: held[d] for d in digests}
-    if missing:
-        store.write(used)
-    values = torch.stack([used[d] for d in digests]).float()
+    done, kept_at, took = 0, time.monotonic(), 0.0
+    try:
+        for part, values in zip(
+            batches(missing), computed(trunk, images, missing, mean, std, mirror), strict=True
+        ):
+            held |= {digests[i]: v for i, v in zip(part, values, strict=True)}
+            done += len(part)
+            tick(done, len(missing))
+            now = time.monotonic()
+            if done < len(missing) and now - kept_at > max(KEPT_EVERY_S, took / WRITING):
+                store.write({d: held[d] for d in digests if d in held})
+                kept_at = time.monotonic()
+                took = kept_at - now
+    finally:
+        if done:
+            store.write({d: held[d] for d in digests if d in held})
+    values = torch.stack([held[d] for d in digests]).float()
     return Features(values, len(missing), len(images) - len(missing))
 
 
