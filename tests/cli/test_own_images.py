@@ -10,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import hotlap
 from conftest import PLAIN
+from hotlap.engine.program import Program
 from hotlap.nets.pretrained import available
 from hotlap.transfer import features
 from pages import check_page
@@ -62,6 +65,75 @@ def test_photographs_get_learnt_features_that_are_kept_by_image(cli, tmp_path):
     assert (tmp_path / "b" / "report.html").is_file()
     accuracy = json.loads(cli("eval", tmp_path / "b", "--json").out)["accuracy"]
     assert accuracy == pytest.approx(second["accuracy"])
+
+
+LITE = ("--set", "net.variant=lite0", "--size", "64", "--threads", "1")
+
+
+@needs_weights
+def test_after_the_fit_the_net_learns_on_for_as_long_as_it_is_told(cli, tmp_path):
+    photos = pictures(tmp_path / "photos", {"red": 24, "green": 24}, 110)
+    done = cli("train", "photos", "--data", photos, *LITE, "--epochs", "2", "--out", tmp_path / "a")
+    assert done.status == 0, done.err
+    rows = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    summary = summary_of(tmp_path / "a")
+    assert (summary["epochs"], summary["steps"], summary["accuracy"]) == (2.0, rows[-1]["step"], 100)
+    assert summary["features_computed"] == 48
+    alone = cli("train", "photos", "--data", photos, *LITE, "--out", tmp_path / "b")
+    assert alone.status == 0, alone.err
+    assert summary_of(tmp_path / "b")["steps"] == 0
+    tuned, fitted = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
+    moved = {k.split(".")[1] for k in fitted if not torch.equal(tuned[k], fitted[k])}
+    assert moved - {"bias"} == {"stage6", "stage7", "last", "weight"}
+
+
+@needs_weights
+@pytest.mark.slow
+def test_minutes_are_filled_with_steps(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("hotlap.engine.clock.process_age", lambda: 0.0)  # this process is the tests'
+    photos = pictures(tmp_path / "photos", {"red": 24, "green": 24}, 110)
+    done = cli("train", "photos", "--data", photos, *LITE, "--minutes", "0.5", "--out", tmp_path / "a")
+    assert done.status == 0, done.err
+    summary = summary_of(tmp_path / "a")
+    assert summary["steps"] >= 10
+    spent = sum(summary["seconds"].values()) - summary["seconds"].get("cold", 0)
+    assert 20 < spent < 35  # a test's machine is busy; benchmarks/own_images.py holds it to a tenth
+    rows = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(len(rows)))
+
+
+@needs_weights
+def test_too_little_time_for_steps_leaves_the_fit(cli, tmp_path):
+    photos = pictures(tmp_path / "photos", {"red": 12, "green": 12}, 110)
+    done = cli("train", "photos", "--data", photos, *LITE, "--minutes", "0.001", "--out", tmp_path / "a")
+    assert done.status == 0, done.err
+    assert summary_of(tmp_path / "a")["steps"] == 0
+
+
+@needs_weights
+def test_a_run_stopped_in_its_steps_goes_on_to_the_same_end(cli, tmp_path, monkeypatch):
+    photos = pictures(tmp_path / "photos", {"red": 12, "green": 12}, 110)
+    how = ("train", "photos", "--data", photos, *LITE, "--epochs", "3", "--set", "batch_size=8")
+    real = Program.run
+
+    def stopped(self, start, stop):
+        real(self, start, stop)
+        if start == self.steps_per_epoch + 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Program, "run", stopped)
+        done = cli(*how, "--out", tmp_path / "cut")
+    assert done.status == 130, done.err
+    assert cli("train", "--resume", tmp_path / "cut").status == 0
+    assert cli(*how, "--out", tmp_path / "uncut").status == 0
+    cut, uncut = (load_file(tmp_path / name / "model.safetensors") for name in ("cut", "uncut"))
+    assert all(torch.equal(cut[k], uncut[k]) for k in uncut)
+    rows = [
+        json.loads(line)["epoch"] for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert rows == [0, 1, 2, 3]
 
 
 @needs_weights

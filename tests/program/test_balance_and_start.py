@@ -77,5 +77,5 @@ def test_what_lower_cannot_bring_it_refuses():
     data = noise_dataset(train=60, test=20)
     with pytest.raises(UserError, match="starts from learnt weights, which only `hotlap train` brings"):
         lower(replace(PLAN, start=FromRun("x")), data, FP64)
-    with pytest.raises(UserError, match="a fitted classifier takes no steps"):
+    with pytest.raises(UserError, match="a classifier is fitted before"):
         lower(replace(PLAN, head=FittedHead()), data, FP64)

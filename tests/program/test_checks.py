@@ -56,8 +56,8 @@ MISTAKES = [
         "images of 6x8 are too small for this net's stem (net.stem.kernel) and 3 poolings (net.widths);"
         " raise resolution.scale",
     ),
-    ({"freeze": (0.0,)}, "freeze = [0.0]; give shares of the run, above 0 up to 1"),
-    ({"freeze": (0.5, 1.5)}, "freeze = [0.5, 1.5]; give shares of the run, above 0 up to 1"),
+    ({"freeze": (-0.5,)}, "freeze = [-0.5]; give shares of the run, 0 to 1"),
+    ({"freeze": (0.5, 1.5)}, "freeze = [0.5, 1.5]; give shares of the run, 0 to 1"),
     # augmentation
     ({"augment": (Translate(24),)}, "augment.translate.pixels = 24 on images of 24x32; give less than the"),
     ({"augment": (Translate(-1),)}, "augment.translate.pixels = -1 on images of 24x32; give less than the"),

@@ -21,7 +21,6 @@ from hotlap.runs.checkpoint import STATE
 from hotlap.runs.reporter import Row
 from hotlap.runs.run import Run
 
-
 SUMMARY = "summary.json"
 
 
