@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -93,12 +94,13 @@ def test_after_the_fit_the_net_learns_on_for_as_long_as_it_is_told(cli, tmp_path
 def test_minutes_are_filled_with_steps(cli, tmp_path, monkeypatch):
     monkeypatch.setattr("hotlap.engine.clock.process_age", lambda: 0.0)  # this process is the tests'
     photos = pictures(tmp_path / "photos", {"red": 24, "green": 24}, 110)
+    start = time.monotonic()
     done = cli("train", "photos", "--data", photos, *LITE, "--minutes", "0.5", "--out", tmp_path / "a")
+    spent = time.monotonic() - start
     assert done.status == 0, done.err
     summary = summary_of(tmp_path / "a")
     assert summary["steps"] >= 10
-    spent = sum(summary["seconds"].values()) - summary["seconds"].get("cold", 0)
-    assert 20 < spent < 35  # a test's machine is busy; benchmarks/own_images.py holds it to a tenth
+    assert 25 < spent < 35  # a busy machine; benchmarks/own_images.py holds it to a tenth of minutes
     rows = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(len(rows)))
 
