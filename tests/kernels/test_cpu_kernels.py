@@ -272,9 +272,13 @@ def test_products_done_are_those_whose_pixel_lies_in_the_image(monkeypatch):
     monkeypatch.setattr(cpu, "in_tiles", lambda: True)
     ones = torch.ones(1, 1, 5, 4)
     reached = int(F.conv2d(ones, torch.ones(1, 1, 3, 3), padding=1).sum())
-    assert cpu.flops_done(33, 5, 4, 24, 64) == 2 * 64 * reached * 32 * 64  # tiles are filled up
+    assert (
+        cpu.flops_done(torch.bfloat16, 33, 5, 4, 24, 64) == 2 * 64 * reached * 32 * 64
+    )  # tiles are filled up
+    winograd = 2 * 33 * 2 * 1 * 36 * 24 * 64
+    assert cpu.flops_done(torch.float32, 33, 5, 4, 24, 64) == winograd
     monkeypatch.setattr(cpu, "in_tiles", lambda: False)
-    assert cpu.flops_done(33, 5, 4, 24, 64) == 2 * 33 * 2 * 1 * 36 * 24 * 64
+    assert cpu.flops_done(torch.bfloat16, 33, 5, 4, 24, 64) == winograd
 
 
 @needs_kernels

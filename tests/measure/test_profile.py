@@ -123,10 +123,12 @@ def test_arithmetic_and_traffic_of_a_convolution_by_hand():
 def test_products_that_are_done_by_hand(monkeypatch):
     monkeypatch.setattr(cpu, "in_tiles", lambda: False)
     c = Convolution("p", "forward", (2, 3, 9, 8), (16, 3, 3, 3), (1, 1), (1, 1), (2, 16, 9, 8))
-    assert flops_done(c, own=True) == 2 * 36 * 2 * (3 * 2) * 3 * 16  # 3 x 2 tiles of 4x4 in each of 2 images
-    assert flops_done(c, own=False) == c.flops
+    assert (
+        flops_done(c, True, torch.bfloat16) == 2 * 36 * 2 * (3 * 2) * 3 * 16
+    )  # 3 x 2 tiles of 4x4 in each of 2 images
+    assert flops_done(c, False, torch.bfloat16) == c.flops
     wide = replace(c, weight=(16, 3, 5, 5), padding=(2, 2))
-    assert flops_done(wide, own=True) == wide.flops
+    assert flops_done(wide, True, torch.bfloat16) == wide.flops
 
 
 @pytest.mark.skipif(isinstance(library(), str), reason=f"no CPU kernels: {library()}")

@@ -200,19 +200,20 @@ def time_convolution(convolution: Convolution, backend: Backend, rounds: int = 3
 
     with torch.no_grad():
         seconds = [_seconds(run, backend.device) for _ in range(rounds + 1)]
-    return TimedConvolution(c, statistics.median(seconds[1:]), flops_done(c, own))
+    return TimedConvolution(c, statistics.median(seconds[1:]), flops_done(c, own, backend.dtype))
 
 
-def flops_done(c: Convolution, own: bool) -> int:
+def flops_done(c: Convolution, own: bool, dtype: torch.dtype) -> int:
     """FLOPs of the products that are done, by our own kernels or not."""
     if own and c.weight[2:] == (3, 3) and c.padding[0] == 1:
-        return cpu.flops_done(c.x[0], *c.x[2:], *c.weight[1::-1])
+        return cpu.flops_done(dtype, c.x[0], *c.x[2:], *c.weight[1::-1])
     return c.flops
 
 
 def takes(c: Convolution, x: Tensor, weight: Tensor) -> bool:
     """Whether our own kernels take a convolution."""
-    return len({*c.stride}) == len({*c.padding}) == 1 and cpu.takes_convolution(x, weight, c.stride[0])
+    even = len({*c.stride}) == len({*c.padding}) == 1
+    return even and cpu.takes_convolution(x, weight, c.stride[0], c.padding[0])
 
 
 def convolution_peak(backend: Backend, flop: float | None = None) -> float:
@@ -225,7 +226,7 @@ def convolution_peak(backend: Backend, flop: float | None = None) -> float:
     """
     flop = flop or PEAK_FLOP[backend.device.type]
     on_cpu = backend.device.type == "cpu"
-    ours = on_cpu and used(backend.kernels, "convolution") and cpu.in_tiles()
+    ours = on_cpu and used(backend.kernels, "convolution") and cpu.tiled(backend.dtype)
     backends = [replace(backend, kernels="none")]
     if ours:
         backends.append(replace(backend, kernels="convolution"))

@@ -35,10 +35,10 @@ def resolve(numerics: Numerics, device: torch.device, cache_dir: Path | None = N
         why = f"half precision is {chosen[0]} here, a CPU having no fast fp16; {why}"
     if device.type == "cpu" and chosen[0] == "fp16":
         why = "as asked, though a CPU trains in fp16 hundreds of times slower than in bf16"
-    precisions = ("bf16",) if device.type == "cpu" else ("bf16", "fp16", "fp32")
+    precisions = ("bf16", "fp32") if device.type == "cpu" else ("bf16", "fp16", "fp32")
     possible = chosen[0] in precisions and chosen[1:] == ["channels_last", "off"]
-    kernels = choice.choose(numerics.kernels, possible, cache_dir, device)
+    kernels = choice.choose(numerics.kernels, possible, cache_dir, device, chosen[0])
     allowed = zip(asked, (precisions, ("channels_last",), ("off",)), strict=True)
     free = numerics.kernels == "auto" and all(a == "auto" or a in own for a, own in allowed)
-    lacks = choice.mendable(device) if free else ""
+    lacks = choice.mendable(device, chosen[0]) if free else ""
     return Backend(device, chosen[0], chosen[1], chosen[2] == "on", why, kernels, lacks)

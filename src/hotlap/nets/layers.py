@@ -72,7 +72,7 @@ class Conv2d(nn.Module):
             # the same function; torch 2.13's own kernel crashes in its backward pass with 4 or 8 channels of
             # channels-last float32 on images of 48 pixels
             x, stride = x[:, :, ::stride, ::stride], 1
-        if self.native and takes_convolution(x, self.weight, stride):
+        if self.native and takes_convolution(x, self.weight, stride, self.padding):
             out: Tensor = Convolution.apply(x, self.weight, self.padding)  # type: ignore[no-untyped-call]
             return out
         return F.conv2d(x, self.weight.to(x.dtype), stride=stride, padding=self.padding, groups=self.groups)
@@ -264,7 +264,7 @@ def pools_at_once(modules: list[nn.Module], x: Tensor) -> bool:
         and halves(more[0])
         and conv.native
         and min(x.shape[2:]) > 1
-        and takes_convolution(x, conv.weight, conv.stride)
+        and takes_convolution(x, conv.weight, conv.stride, conv.padding)
         and is_ours(conv.weight, conv.padding)
         and not watched(modules[:2])
     )

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -22,8 +22,11 @@ from hotlap.files import user_cache
 from hotlap.machine.processor import cpu_features, cpu_name
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("cpu.cpp", "winograd.cpp", "amx.cpp"))
-ANYWHERE = (Path(__file__).with_name("depthwise.cpp"),)  # what runs on every processor
-HEADERS = tuple(Path(__file__).with_name(name) for name in ("lanes.h", "kept.h"))
+FP32 = tuple(Path(__file__).with_name(name) for name in ("winograd_fp32.cpp", "norm_fp32.cpp"))
+ANYWHERE = (Path(__file__).with_name("depthwise.cpp"),)
+HEADERS = tuple(
+    Path(__file__).with_name(name) for name in ("lanes.h", "vectors.h", "winograd.h", "norm.h", "kept.h")
+)
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w")
 NEEDED = "avx512_bf16"
 NO_SUCH_PROCESSOR = f"this processor has no {NEEDED}"
@@ -33,10 +36,16 @@ WAIT_S = 120.0
 
 @functools.cache
 def library() -> ctypes.CDLL | str:
-    """The kernels for training, or in words why there are none."""
+    """The kernels for training in bfloat16, or in words why there are none."""
     if NEEDED not in cpu_features():
         return NO_SUCH_PROCESSOR
-    return loaded("cpu", SOURCES, declared)
+    return loaded("cpu", SOURCES, lambda lib: declared(lib, tiles=True))
+
+
+@functools.cache
+def library_fp32() -> ctypes.CDLL | str:
+    """The kernels for training in float32, which every processor has, or in words why there are none."""
+    return loaded("fp32", FP32, declared)
 
 
 @functools.cache
@@ -77,17 +86,21 @@ def key_of(*more: object, sources: tuple[Path, ...] = SOURCES) -> str:
 
 
 def build(compiler: str, sources: tuple[Path, ...], path: Path) -> None:
-    """Compile to a file beside `path` and move it there, so that no other process sees half of it."""
+    """Compile the sources at once, beside `path`, and move the library there: no process sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, made = tempfile.mkstemp(suffix=".so", dir=path.parent)
-    os.close(handle)
-    try:
-        words = [compiler, *FLAGS, *map(str, sources), *openmp(), "-o", made]
-        subprocess.run(words, check=True, capture_output=True, text=True, timeout=WAIT_S)
-        os.replace(made, path)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(made)
+
+    def run(*words: str) -> None:
+        command = [compiler, *FLAGS, *words]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=WAIT_S)
+
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent) as made,
+        ThreadPoolExecutor(len(sources)) as together,
+    ):
+        parts = [f"{made}/{source.stem}.o" for source in sources]
+        list(together.map(lambda source, part: run("-c", str(source), "-o", part), sources, parts))
+        run(*parts, *openmp(), "-o", f"{made}/all.so")
+        os.replace(f"{made}/all.so", path)
 
 
 def openmp() -> list[str]:
@@ -96,19 +109,23 @@ def openmp() -> list[str]:
     return ["-Wl,--as-needed", str(found[0])] if found else []
 
 
-def declared(lib: ctypes.CDLL) -> ctypes.CDLL:
-    """The library, its functions told what they take."""
+def declared(lib: ctypes.CDLL, tiles: bool = False) -> ctypes.CDLL:
+    """The library, its functions told what they take.
+
+    Args:
+        tiles: whether it has a tile unit's convolutions, and weight gradients of other filters than 3x3.
+    """
     pointer, whole, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_float
     takes = {
         "winograd_convolution": [pointer] * 5 + [whole] * 6,
         "winograd_weight_gradient": [pointer] * 4 + [whole] * 5,
-        "weight_gradient": [pointer] * 3 + [whole] * 7,
         "pool_norm_act": [pointer, whole, real, *[pointer] * 3, real, whole, *[pointer] * 6],
         "pool_norm_act_backward": [pointer, whole, real, *[pointer] * 11],
     }
-    takes["amx_convolution"] = takes["winograd_convolution"]
-    takes["amx_weight_gradient"] = takes["winograd_weight_gradient"]
-    takes["amx_any_weight_gradient"] = takes["weight_gradient"]
+    if tiles:
+        takes["amx_convolution"] = takes["winograd_convolution"]
+        takes["amx_weight_gradient"] = takes["winograd_weight_gradient"]
+        takes["weight_gradient"] = takes["amx_any_weight_gradient"] = [pointer] * 3 + [whole] * 7
     for name, argtypes in takes.items():
         function = getattr(lib, name)
         function.argtypes, function.restype = argtypes, None

@@ -16,15 +16,19 @@ from torch import Tensor
 
 from hotlap.errors import UserError
 from hotlap.files import user_cache, write_atomic
+from hotlap.machine.backend import DTYPES
 from hotlap.machine.capture import captured
-from hotlap.machine.kernels.build import NO_SUCH_PROCESSOR, key_of, library
-from hotlap.machine.kernels.cpu import Convolution, ConvolutionPool
+from hotlap.machine.kernels.build import FP32, NO_SUCH_PROCESSOR, SOURCES, key_of
+from hotlap.machine.kernels.cpu import Convolution, ConvolutionPool, library_of
 from hotlap.machine.kernels.functions import pool_norm_act
 from hotlap.machine.numerics import Kernels
 
 WORDS = {"convolution": "convolutions", "pool_norm_act": "pool, norm and activation"}
 KERNELS = {"cpu": tuple(WORDS), "cuda": ("pool_norm_act",)}  # by kind of device
-RUN_IN = {"cpu": "in bf16, channels-last, not compiled", "cuda": "channels-last, not in fp64, not compiled"}
+RUN_IN = {
+    "cpu": "in bf16 or fp32, channels-last, not compiled",
+    "cuda": "channels-last, not in fp64, not compiled",
+}
 CPU = torch.device("cpu")
 ROUNDS, REPLAYS = 4, 20
 
@@ -34,17 +38,17 @@ def used(kernels: Kernels, name: str) -> bool:
     return kernels in ("all", name)
 
 
-def missing(device: torch.device) -> str | None:
-    """In words why there are none on a device; None if there are."""
+def missing(device: torch.device, precision: str = "bf16") -> str | None:
+    """In words why there are none on a device in a precision; None if there are."""
     if device.type == "cuda":
         return missing_on_gpu(device)
-    found = library()
+    found = library_of(DTYPES[precision])
     return found if isinstance(found, str) else None
 
 
-def mendable(device: torch.device) -> str:
+def mendable(device: torch.device, precision: str = "bf16") -> str:
     """Why a device that could have them has none, in words; empty where it has, or never can."""
-    why = missing(device) or ""
+    why = missing(device, precision) or ""
     return "" if why == NO_SUCH_PROCESSOR else why
 
 
@@ -63,7 +67,11 @@ def missing_on_gpu(device: torch.device) -> str | None:
 
 
 def choose(
-    asked: Kernels, possible: bool, cache_dir: Path | None = None, device: torch.device = CPU
+    asked: Kernels,
+    possible: bool,
+    cache_dir: Path | None = None,
+    device: torch.device = CPU,
+    precision: str = "bf16",
 ) -> Kernels:
     """The kernels to use: what was asked for, or under `auto` those measured faster, once a machine.
 
@@ -75,7 +83,7 @@ def choose(
     """
     if asked == "none" or (asked == "auto" and not possible):
         return "none"
-    why = missing(device) if possible else f"on this device they run {RUN_IN[device.type]}"
+    why = missing(device, precision) if possible else f"on this device they run {RUN_IN[device.type]}"
     if why is None and asked == "convolution" and asked not in KERNELS[device.type]:
         why = "there are none for a GPU"
     if why is not None:
@@ -86,25 +94,27 @@ def choose(
         )
     if asked != "auto":
         return asked
-    times = measured(cache_dir, device=device)
+    times = measured(cache_dir, device=device, precision=precision)
     faster = [name for name, (ours, theirs) in times.items() if ours < theirs]
     return "all" if len(faster) == len(times) else faster[0] if faster else "none"  # type: ignore[return-value]
 
 
 def measured(
-    cache_dir: Path | None = None, again: bool = False, device: torch.device = CPU
+    cache_dir: Path | None = None, again: bool = False, device: torch.device = CPU, precision: str = "bf16"
 ) -> dict[str, tuple[float, float]]:
-    """Milliseconds of each kernel and of what it stands for, by name, measured once a machine and kept.
+    """Milliseconds of each kernel and of what it stands for, by name, measured once a machine and kept; on a
+    CPU for each precision.
 
     Only where none are `missing`.
     """
     names = KERNELS[device.type]
-    path = user_cache(cache_dir) / f"kernels-{machine_key(device)}.json"
+    path = user_cache(cache_dir) / f"kernels-{machine_key(device, precision)}.json"
     if not again:
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(path.read_text())
             return {name: (float(kept[name][0]), float(kept[name][1])) for name in names}
-    pairs = {name: sides for name, sides in contests(device).items() if name in names}
+    dtype = DTYPES[precision] if device.type == "cpu" else torch.bfloat16
+    pairs = {name: sides for name, sides in contests(device, dtype).items() if name in names}
     if device.type == "cuda":  # as in a run: without the host's time for each launch
         pairs = {name: (captured(a, device), captured(b, device)) for name, (a, b) in pairs.items()}
     best = {name: [float("inf")] * 2 for name in pairs}
@@ -118,22 +128,26 @@ def measured(
     return found
 
 
-def machine_key(device: torch.device) -> str:
+def machine_key(device: torch.device, precision: str = "bf16") -> str:
     """Changes when what was measured no longer holds."""
     if device.type == "cpu":
-        return key_of(torch.get_num_threads())
+        sources = FP32 if precision == "fp32" else SOURCES
+        return key_of(precision, torch.get_num_threads(), sources=sources)
     source = Path(__file__).with_name("gpu.py").read_text()
     facts = (source, torch.cuda.get_device_name(device), torch.__version__)
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
 
 
-def contests(device: torch.device) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-    """Each kernel and the library's own operations for the same, on 128 or 256 images (on a GPU 1,024)."""
+def contests(
+    device: torch.device, dtype: torch.dtype
+) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """Each kernel and the library's own operations for the same, in a dtype, on 128 or 256 images (on a GPU
+    1,024)."""
     gen = torch.Generator().manual_seed(0)
     images = 128 if device.type == "cpu" else 1024
 
     def filled(*shape: int) -> Tensor:
-        made = torch.randn(shape, generator=gen).to(device, torch.bfloat16)
+        made = torch.randn(shape, generator=gen).to(device, dtype)
         return made.contiguous(memory_format=torch.channels_last)
 
     x, grad = filled(256, 64, 16, 16).requires_grad_(), filled(256, 128, 8, 8)
@@ -147,8 +161,8 @@ def contests(device: torch.device) -> dict[str, tuple[Callable[[], object], Call
         return torch.autograd.grad(y, (x, w, w2), grad)
 
     def theirs() -> object:
-        y = F.max_pool2d(F.conv2d(x, w.bfloat16(), padding=1), 2)
-        return torch.autograd.grad(F.conv2d(y, w2.bfloat16(), padding=1), (x, w, w2), grad)
+        y = F.max_pool2d(F.conv2d(x, w.to(dtype), padding=1), 2)
+        return torch.autograd.grad(F.conv2d(y, w2.to(dtype), padding=1), (x, w, w2), grad)
 
     def together() -> object:
         y = pool_norm_act(large, ones, zeros, mean, var, True, True, 1, True, 0.1, 1e-5, "gelu", 1.0)

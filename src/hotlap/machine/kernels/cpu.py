@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from hotlap.machine.kernels.activations import ACTIVATIONS
-from hotlap.machine.kernels.build import library
+from hotlap.machine.kernels.build import library, library_fp32
 
 LANES = 16  # channels come in such numbers
-MOST_CHANNELS = 1 << 14  # of what winograd.cpp takes
+MOST_CHANNELS = 1 << 14  # of what winograd.h takes
 
 
 class Shape(ctypes.Structure):
@@ -28,24 +28,42 @@ class Shape(ctypes.Structure):
     ]
 
 
+def library_of(dtype: torch.dtype) -> ctypes.CDLL | str:
+    """The kernels for activations of a dtype, or in words why there are none."""
+    if dtype == torch.bfloat16:
+        return library()
+    return library_fp32() if dtype == torch.float32 else f"there are none for {dtype}"
+
+
 def fits(x: Tensor) -> bool:
-    """Whether the kernels take this tensor (B, C, H, W): bfloat16, channels-last, on the CPU."""
+    """Whether the kernels take this tensor (B, C, H, W): bfloat16 or float32, channels-last, on the CPU."""
     return (
         x.device.type == "cpu"
-        and x.dtype == torch.bfloat16
         and x.is_contiguous(memory_format=torch.channels_last)
+        and not isinstance(library_of(x.dtype), str)
     )
 
 
-def takes_convolution(x: Tensor, weight: Tensor, stride: int) -> bool:
-    """Whether `Convolution` takes a convolution of `x` by `weight`."""
-    return stride == 1 and weight.shape[0] % LANES == 0 and max(weight.shape) <= MOST_CHANNELS and fits(x)
+def takes_convolution(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
+    """Whether `Convolution` takes a convolution of `x` by `weight`: in float32, one that `is_ours`."""
+    return (
+        stride == 1
+        and weight.shape[0] % LANES == 0
+        and max(weight.shape) <= MOST_CHANNELS
+        and (x.dtype == torch.bfloat16 or is_ours(weight, padding))
+        and fits(x)
+    )
 
 
 @functools.cache
 def in_tiles() -> bool:
     """Whether convolutions run on the processor's tile unit (AMX), and not in fewer products (Winograd)."""
-    return bool(_lib().amx())
+    return bool(_lib(torch.bfloat16).amx())
+
+
+def tiled(dtype: torch.dtype) -> bool:
+    """Whether convolutions of a dtype run `in_tiles`, which are bfloat16."""
+    return dtype == torch.bfloat16 and in_tiles()
 
 
 def is_ours(weight: Tensor, padding: int) -> bool:
@@ -53,22 +71,23 @@ def is_ours(weight: Tensor, padding: int) -> bool:
     return weight.shape[2:] == (3, 3) and padding == 1
 
 
-def flops_done(images: int, height: int, width: int, c_in: int, c_out: int) -> int:
+def flops_done(dtype: torch.dtype, images: int, height: int, width: int, c_in: int, c_out: int) -> int:
     """FLOPs of the matrix products that a convolution comes to where it `is_ours`."""
-    if not in_tiles():  # 36 for each tile of 4x4 pixels
+    if not tiled(dtype):  # 36 for each tile of 4x4 pixels
         return 2 * 36 * images * -(-height // 4) * -(-width // 4) * c_in * c_out
     rounded = [-(-n // 32) * 32 for n in (images, c_in, c_out)]  # padding is skipped
     return 2 * math.prod(rounded) * (3 * height - 2) * (3 * width - 2)
 
 
 def convolution(x: Tensor, weight: Tensor, padding: int) -> Tensor:
-    """A convolution with stride 1, (B, C_out, H', W') bfloat16, channels-last.
+    """A convolution with stride 1, (B, C_out, H', W') of x's dtype, channels-last.
 
-    Where it `is_ours` and not `in_tiles`, each result is off by about 1.2% of their size: windows and filters
-    are rounded to bfloat16 after they are transformed. Where it is not ours it is PyTorch's.
+    Where it `is_ours` and in bfloat16 and not `in_tiles`, each result is off by about 1.2% of their size:
+    windows and filters are rounded to bfloat16 after they are transformed. In float32 it is 2e-6. Where it is
+    not ours it is PyTorch's.
 
     Args:
-        x: (B, C_in, H, W) bfloat16, channels-last.
+        x: (B, C_in, H, W) bfloat16 or float32, channels-last.
         weight: (C_out, C_in, k, k), float32 or float64.
         padding: pixels.
     """
@@ -83,7 +102,7 @@ def convolution_pool(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     one pixel, without the convolution's own result ever being written.
 
     Returns:
-        The pooled result (B, C_out, H // 2, W // 2), bfloat16, channels-last; and which of the four pixels
+        The pooled result (B, C_out, H // 2, W // 2) of x's dtype, channels-last; and which of the four pixels
         each is, row by row from 0, uint8 in the order of the result's memory.
     """
     b, _, height, width = x.shape
@@ -95,11 +114,11 @@ def convolution_pool(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 def input_gradient(
     x: Tensor, weight: Tensor, grad: Tensor, padding: int, which: Tensor | None = None
 ) -> Tensor:
-    """The gradient of a convolution's input `x`, of its shape, bfloat16, channels-last.
+    """The gradient of a convolution's input `x`, of its shape and dtype, channels-last.
 
     Args:
         x, weight: as for `convolution`, as is what is said there of rounding.
-        grad: of the output, (B, C_out, H', W') bfloat16, channels-last.
+        grad: of the output, (B, C_out, H', W') of x's dtype, channels-last.
         padding: pixels; the stride is 1.
         which: where `grad` is of the result of `convolution_pool`, what that gave with it.
     """
@@ -130,12 +149,14 @@ def _convolution(
     which: Tensor | None,
     gradient: bool,
 ) -> Tensor:
-    """What `amx.cpp` or `winograd.cpp` makes of `x`: a result of `shape`; one of the two may be pooled."""
+    """What `amx.cpp`, `winograd.cpp` or `winograd_fp32.cpp` makes of `x`: a result of `shape`; one of the two
+    may be pooled."""
     out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
     w = weight.detach().float().contiguous(memory_format=torch.channels_last)
     b, _, height, width = out.shape if x_which is not None else x.shape
     sizes = b, height, width, w.shape[1], w.shape[0]
-    run = _lib().amx_convolution if in_tiles() else _lib().winograd_convolution
+    lib = _lib(x.dtype)
+    run = lib.amx_convolution if tiled(x.dtype) else lib.winograd_convolution
     run(*_at(x, x_which, w, out, which), *sizes, int(gradient))
     return out
 
@@ -145,25 +166,25 @@ def weight_gradient(
 ) -> Tensor:
     """The gradient of a convolution's filters, (C_out, C_in, k, k) float32, channels-last.
 
-    Products are of bfloat16, sums of float32. Padding is skipped, not multiplied. Where it
-    `is_ours` and not `in_tiles`, each result is off by about 1.2% of their size.
+    Products are of x's dtype, sums of float32. Padding is skipped, not multiplied. Where it `is_ours` and in
+    bfloat16 and not `in_tiles`, each result is off by about 1.2% of their size.
 
     Args:
         x, grad: the convolution's input (B, C_in, H, W) and the gradient of its output (B, C_out, H', W'),
-            bfloat16, channels-last; C_out in sixteens.
+            bfloat16 or, where it `is_ours`, float32, channels-last; C_out in sixteens.
         kernel, padding: pixels; the stride is 1.
         which: where `grad` is of the result of `convolution_pool`, what that gave with it.
     """
-    lib = _lib()
+    lib, tiles = _lib(x.dtype), tiled(x.dtype)
     b, c_in, height, width = x.shape
     c_out = grad.shape[1]
     out = torch.empty(c_out, c_in, kernel, kernel).contiguous(memory_format=torch.channels_last)
     sizes = b, height, width, c_in, c_out
     if is_ours(out, padding):
-        run = lib.amx_weight_gradient if in_tiles() else lib.winograd_weight_gradient
+        run = lib.amx_weight_gradient if tiles else lib.winograd_weight_gradient
         run(*_at(x, grad, which, out), *sizes)
     else:
-        run = lib.amx_any_weight_gradient if in_tiles() else lib.weight_gradient
+        run = lib.amx_any_weight_gradient if tiles else lib.weight_gradient
         run(*_at(x, grad, out), *sizes, kernel, padding)
     return out
 
@@ -216,7 +237,7 @@ class ConvolutionPool(torch.autograd.Function):
 class PoolNormAct(torch.autograd.Function):
     """act(batch_norm(max_pool(x))) in two passes over the data forward, and two backward.
 
-    Args, after `x` (B, C, H, W) bfloat16 channels-last with C in sixteens:
+    Args, after `x` (B, C, H, W) bfloat16 or float32, channels-last, with C in sixteens:
         weight, bias: of the norm, (C,) float32.
         running_mean, running_var: (C,) float32, updated in place while training, and used if not.
         pool: whether the largest of each 2 x 2 pixels is taken first.
@@ -257,7 +278,7 @@ class PoolNormAct(torch.autograd.Function):
             mean.copy_(running_mean)
             invstd.copy_(torch.rsqrt(running_var + eps))
         kind = ACTIVATIONS[act]
-        _lib().pool_norm_act(
+        _lib(x.dtype).pool_norm_act(
             ctypes.byref(shape),
             kind,
             alpha,
@@ -284,7 +305,7 @@ class PoolNormAct(torch.autograd.Function):
         dx = torch.empty(ctx.x_shape, dtype=grad.dtype, memory_format=torch.channels_last)
         scratch = torch.empty_like(middle) if ctx.shape.pool == 2 else dx
         dweight, dbias = torch.empty_like(weight), torch.empty_like(bias)
-        _lib().pool_norm_act_backward(
+        _lib(grad.dtype).pool_norm_act_backward(
             ctypes.byref(ctx.shape),
             ctx.kind,
             ctx.alpha,
@@ -293,8 +314,8 @@ class PoolNormAct(torch.autograd.Function):
         return dx, dweight if ctx.needs_input_grad[1] else None, dbias, *[None] * 10
 
 
-def _lib() -> ctypes.CDLL:
-    lib = library()
+def _lib(dtype: torch.dtype) -> ctypes.CDLL:
+    lib = library_of(dtype)
     assert isinstance(lib, ctypes.CDLL), lib
     return lib
 

@@ -1,12 +1,7 @@
 // Convolutions by 3x3 filters, padded by one pixel, in a quarter of the multiplications (Winograd's F(4x4, 3x3);
 // Lavin & Gray, 2015), for processors with AVX512-BF16. Images are NHWC in bfloat16, filters float32.
-//
-// An output tile of 4x4 pixels depends on a window of 6x6. Windows and filters are brought to 36 values each,
-// between which a convolution is a product by element, so that over channels it is 36 products of matrices,
-// (tiles, inputs) by (inputs, outputs); then 36 values are brought back to 4x4. In one dimension the
-// transforms are evaluations of polynomials at 0, +-sqrt(1/2), +-sqrt(2) and infinity. These points round half
-// as much as 0, +-1, +-2 and infinity: results in bfloat16 are off by about 1.2% of their size, where a direct
-// convolution is off by 0.3% (tests/kernels).
+// winograd.h has what it comes to. Results are off by about 1.2% of their size, where a direct convolution is off
+// by 0.3% (tests/kernels).
 
 #include <algorithm>
 #include <cstring>
@@ -16,137 +11,9 @@
 #include "kept.h"
 #include "lanes.h"
 
+#include "winograd.h"
+
 namespace {
-
-constexpr int SIDE = 4, WINDOW = 6, SPOTS = WINDOW * WINDOW;
-constexpr float NEAR = 0.70710678f, FAR = 1.41421356f;  // the points but for 0 and infinity; both signs
-
-inline __m512 plus(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
-inline __m512 minus(__m512 a, __m512 b) { return _mm512_sub_ps(a, b); }
-inline __m512 times(float s, __m512 a) { return _mm512_mul_ps(all(s), a); }
-inline __m512 plus_times(__m512 b, float s, __m512 a) { return _mm512_fmadd_ps(all(s), a, b); }
-
-// ---- the transforms, in one dimension ----------------------------------------------------------------------
-
-// A window: six pixels to six spots.
-inline void look(const __m512* d, __m512* to, int step) {
-    const __m512 near_even = plus_times(d[4], -2.0f, d[2]), near_odd = times(NEAR, plus_times(d[3], -2.0f, d[1]));
-    const __m512 far_even = plus_times(d[4], -0.5f, d[2]), far_odd = times(FAR, plus_times(d[3], -0.5f, d[1]));
-    to[0] = plus_times(plus(d[0], d[4]), -2.5f, d[2]);
-    to[step] = plus(near_even, near_odd);
-    to[2 * step] = minus(near_even, near_odd);
-    to[3 * step] = plus(far_even, far_odd);
-    to[4 * step] = minus(far_even, far_odd);
-    to[5 * step] = plus_times(plus(d[1], d[5]), -2.5f, d[3]);
-}
-
-// A tile: six spots to four pixels.
-inline void settle(const __m512* m, __m512* to, int step) {
-    const __m512 near_even = plus(m[1], m[2]), near_odd = minus(m[1], m[2]);
-    const __m512 far_even = plus(m[3], m[4]), far_odd = minus(m[3], m[4]);
-    to[0] = plus(m[0], plus(near_even, far_even));
-    to[step] = plus_times(times(FAR, far_odd), NEAR, near_odd);
-    to[2 * step] = plus_times(times(2.0f, far_even), 0.5f, near_even);
-    to[3 * step] = plus_times(plus_times(m[5], 2 * FAR, far_odd), NEAR / 2, near_odd);
-}
-
-// The gradient of a tile: four pixels to six spots, the transpose of `settle`.
-inline void unsettle(const __m512* g, __m512* to, int step) {
-    const __m512 near_even = plus_times(g[0], 0.5f, g[2]), near_odd = times(NEAR, plus_times(g[1], 0.5f, g[3]));
-    const __m512 far_even = plus_times(g[0], 2.0f, g[2]), far_odd = times(FAR, plus_times(g[1], 2.0f, g[3]));
-    to[0] = g[0];
-    to[step] = plus(near_even, near_odd);
-    to[2 * step] = minus(near_even, near_odd);
-    to[3 * step] = plus(far_even, far_odd);
-    to[4 * step] = minus(far_even, far_odd);
-    to[5 * step] = g[3];
-}
-
-// A filter: three taps to six spots.
-constexpr float OF_NEAR = -2.0f / 3, OF_FAR = 1.0f / 6;
-
-inline void spread(const __m512* w, __m512* to, int step) {
-    const __m512 near_even = plus_times(w[0], 0.5f, w[2]), near_odd = times(NEAR, w[1]);
-    const __m512 far_even = plus_times(w[0], 2.0f, w[2]), far_odd = times(FAR, w[1]);
-    to[0] = w[0];
-    to[step] = times(OF_NEAR, plus(near_even, near_odd));
-    to[2 * step] = times(OF_NEAR, minus(near_even, near_odd));
-    to[3 * step] = times(OF_FAR, plus(far_even, far_odd));
-    to[4 * step] = times(OF_FAR, minus(far_even, far_odd));
-    to[5 * step] = w[2];
-}
-
-// The gradient of a filter: six spots to three taps, the transpose of `spread`.
-inline void unspread(const __m512* u, __m512* to, int step) {
-    const __m512 near_even = times(OF_NEAR, plus(u[1], u[2])), near_odd = times(OF_NEAR, minus(u[1], u[2]));
-    const __m512 far_even = times(OF_FAR, plus(u[3], u[4])), far_odd = times(OF_FAR, minus(u[3], u[4]));
-    to[0] = plus(u[0], plus(near_even, far_even));
-    to[step] = plus_times(times(FAR, far_odd), NEAR, near_odd);
-    to[2 * step] = plus_times(plus_times(u[5], 2.0f, far_even), 0.5f, near_even);
-}
-
-// A transform of rows x rows values, given by get(row, column), to columns x columns.
-template <int FROM, int TO, class Get>
-inline void both_ways(void (*one)(const __m512*, __m512*, int), Get get, __m512* out) {
-    __m512 half[TO * FROM], line[FROM];
-    for (int j = 0; j < FROM; j++) {
-        for (int i = 0; i < FROM; i++) line[i] = get(i, j);
-        one(line, half + j, FROM);
-    }
-    for (int i = 0; i < TO; i++) one(half + i * FROM, out + i * TO, 1);
-}
-
-// ---- tiles -------------------------------------------------------------------------------------------------
-
-const bf16 NOTHING[1 << 14] = {};  // what lies outside of an image: zeros, for as many channels as there may be
-
-struct Tiles {
-    int images, height, width, rows, columns;
-    // `side`: 2 where only what lies in whole squares of 2x2 pixels is of use, else 1.
-    Tiles(int images, int height, int width, int side)
-        : images(images), height(height), width(width), rows((height / side * side + SIDE - 1) / SIDE),
-          columns((width / side * side + SIDE - 1) / SIDE) {}
-    int count() const { return images * rows * columns; }
-    int image(int tile) const { return tile / (rows * columns); }
-    int top(int tile) const { return tile / columns % rows * SIDE; }
-    int left(int tile) const { return tile % columns * SIDE; }
-    size_t pixel(int n, int r, int c) const { return (size_t(n) * height + r) * width + c; }
-    size_t pooled(int n, int r, int c) const { return (size_t(n) * (height / 2) + r) * (width / 2) + c; }
-};
-
-// N x N pixels about a tile; what lies outside of the image, and a tile that there is not, is zero. POOLED: x are
-// the gradients of the largest of each 2x2 pixels, and `which` says, from 0 to 3, of which pixel they are.
-template <int N, bool POOLED>
-class Patch {
-  public:
-    Patch() = default;
-    Patch(const Tiles& s, const bf16* x, const uint8_t* which, int channels, int tile) {
-        const int n = s.image(tile), r = s.top(tile) - ABOVE, c = s.left(tile) - ABOVE, side = POOLED ? 2 : 1;
-        const int end_r = s.height / side * side, end_c = s.width / side * side;
-        for (int i = 0; i < N; i++)
-            for (int j = 0; j < N; j++) {
-                const int row = r + i, column = c + j;
-                const bool inside = tile < s.count() && row >= 0 && row < end_r && column >= 0 && column < end_c;
-                const size_t pixel = POOLED ? s.pooled(n, row / 2, column / 2) : s.pixel(n, row, column);
-                at[i * N + j] = inside ? x + pixel * channels : NOTHING;
-                if (POOLED) of[i * N + j] = inside ? which + pixel * channels : (const uint8_t*)NOTHING;
-            }
-    }
-    // Sixteen channels from k on, of which `mask` there are, of pixel (i, j).
-    __m512 operator()(int i, int j, int k, __mmask16 mask) const {
-        if (POOLED) {
-            const __m128i from = _mm_maskz_loadu_epi8(mask, of[i * N + j] + k);
-            const int corner = (i + ABOVE) % 2 * 2 + (j + ABOVE) % 2;  // tiles begin at even pixels
-            mask = _mm_mask_cmpeq_epi8_mask(mask, from, _mm_set1_epi8(char(corner)));
-        }
-        return load(at[i * N + j] + k, mask);
-    }
-
-  private:
-    static constexpr int ABOVE = (N - SIDE) / 2;
-    const bf16* at[N * N];
-    const uint8_t* of[POOLED ? N * N : 1];
-};
 
 // A transform writes to 36 places at once, each on a page of its own. Strides between them are no multiple of 4 KiB,
 // of which the first-level cache could hold only eight.
@@ -278,7 +145,7 @@ void convolve(const bf16* x, const uint8_t* x_which, const float* filters, bf16*
         for (int job = 0; job < jobs; job++) {
             const int begin = job * BATCH, count = std::min(BATCH, tiles.count() - begin);
             for (int t = 0; t < BATCH; t++) {
-                const Patch<WINDOW, FROM_POOLED> window(tiles, x, x_which, in, begin + t);
+                const Patch<bf16, WINDOW, FROM_POOLED> window(tiles, x, x_which, in, begin + t);
                 for (int k = 0; k < in; k += 16) {
                     __m512 spots[SPOTS];
                     const __mmask16 mask = first(in - k);
@@ -375,11 +242,11 @@ void gradient(const bf16* x, const bf16* g, const uint8_t* g_which, float* dw, i
             const int pairs = std::min(most, all_pairs - begin);
 #pragma omp for schedule(static)
             for (int k = 0; k < pairs; k++) {
-                Patch<WINDOW, false> windows[2];
-                Patch<SIDE, POOLED> ends[2];
+                Patch<bf16, WINDOW, false> windows[2];
+                Patch<bf16, SIDE, POOLED> ends[2];
                 for (int h = 0; h < 2; h++) {
-                    windows[h] = Patch<WINDOW, false>(tiles, x, nullptr, c_in, 2 * (begin + k) + h);
-                    ends[h] = Patch<SIDE, POOLED>(tiles, g, g_which, c_out, 2 * (begin + k) + h);
+                    windows[h] = Patch<bf16, WINDOW, false>(tiles, x, nullptr, c_in, 2 * (begin + k) + h);
+                    ends[h] = Patch<bf16, SIDE, POOLED>(tiles, g, g_which, c_out, 2 * (begin + k) + h);
                 }
                 __m512 spots[2][SPOTS];
                 for (int c = 0; c < in; c += 16) {

@@ -1,0 +1,109 @@
+// Float32 in the compiler's own vectors, as many at a time as the processor's registers hold.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, REGISTERS = 32;
+#elif defined(__AVX__)
+constexpr int LANES = 8, REGISTERS = 16;
+#elif defined(__aarch64__)
+constexpr int LANES = 4, REGISTERS = 32;
+#else
+constexpr int LANES = 4, REGISTERS = 16;
+#endif
+
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t whole __attribute__((vector_size(4 * LANES)));  // as a mask, -1 is true
+typedef uint8_t small __attribute__((vector_size(LANES)));
+
+inline lanes all(float v) { return v - lanes{}; }
+
+inline lanes load(const float* from) {
+    lanes v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+}
+
+inline void store(float* to, lanes v) { std::memcpy(to, &v, sizeof v); }
+
+// The first `count` values, fewer than LANES, in powers of two: a copy of any length would be a call.
+template <int PIECE = LANES / 2, class To, class From>
+inline void copy_some(To* to, const From* from, int count) {
+    static_assert(sizeof(To) == sizeof(From));
+    if (count & PIECE) {
+        std::memcpy(to, from, sizeof(To) * PIECE);
+        to += PIECE, from += PIECE;
+    }
+    if constexpr (PIECE > 1) copy_some<PIECE / 2>(to, from, count);
+}
+
+inline lanes load(const float* from, int count) {
+    if (count >= LANES) return load(from);
+    lanes v = {};
+    copy_some((float*)&v, from, count);
+    return v;
+}
+
+struct All {};  // in place of a count
+
+inline lanes load(const float* from, All) { return load(from); }
+
+inline void store(float* to, lanes v, int count) {
+    if (count >= LANES) return store(to, v);
+    copy_some(to, (const float*)&v, count);
+}
+
+inline whole load_small(const uint8_t* from, int count = LANES) {
+    small v = {};
+    if (count >= LANES)
+        std::memcpy(&v, from, sizeof v);
+    else
+        copy_some((uint8_t*)&v, from, count);
+    return __builtin_convertvector(v, whole);
+}
+
+inline void store_small(uint8_t* to, whole v, int count = LANES) {
+    const small narrow = __builtin_convertvector(v, small);
+    if (count >= LANES)
+        std::memcpy(to, &narrow, sizeof narrow);
+    else
+        copy_some(to, (const uint8_t*)&narrow, count);
+}
+
+// v where the mask is true, and 0 elsewhere.
+inline lanes only(whole mask, lanes v) { return (lanes)((whole)v & mask); }
+
+// Those of them whose `of` is `corner`, and 0 elsewhere.
+inline lanes load_only(const float* from, const uint8_t* of, int corner, int count) {
+    return only(load_small(of, count) == corner, load(from, count));
+}
+
+inline lanes load_only(const float* from, const uint8_t* of, int corner, All) {
+    return only(load_small(of) == corner, load(from));
+}
+
+inline lanes larger(lanes a, lanes b) { return a > b ? a : b; }
+
+inline lanes smaller(lanes a, lanes b) { return a < b ? a : b; }
+
+// Takes v, which is the kth, where it is larger than the best so far or is no number.
+inline void take_larger(lanes v, int k, lanes& best, whole& which) {
+    const whole more = (v > best) | (v != v);
+    best = more ? v : best;
+    which = more ? whole{} + k : which;
+}
+
+// e^v to about 1e-7 of itself, v at most 88: v = n ln 2 + f, and e^f by its series
+inline lanes exponential(lanes v) {
+    v = larger(v, all(-87.0f));  // also keeps the result from becoming denormal
+    const lanes shifted = v * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: n is in the lowest bits
+    const lanes n = shifted - 12582912.0f;
+    const lanes f = (v - n * 0.693359375f) + n * 2.12194440e-4f;
+    lanes e = all(1.0f / 720);
+    for (float c : {1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f}) e = e * f + c;
+    return (lanes)((whole)e + ((whole)shifted << 23));
+}
