@@ -69,13 +69,13 @@ def test_a_run_that_learns_says_nothing_of_guessing(cli, tmp_path):
 
 def test_without_a_compiler_the_end_says_that_it_was_slower(cli, tmp_path, monkeypatch):
     lacking = "no C++ compiler; one called c++ or g++ builds them"
-    monkeypatch.setattr(choice, "library", lambda: lacking)
+    monkeypatch.setattr(choice, "library_of", lambda _: lacking)
     words = ("train", "demo", "--data", "patterns:200,50", "--threads", "1", "--epochs", "1", *TINY[5:7])
     done = cli(*words, "--out", tmp_path / "a")
     assert f"slower than it could be, without hotlap's own kernels: {lacking}" in done.out
     done = cli(*words, "--set", "numerics.kernels=none", "--out", tmp_path / "b")  # as asked
     assert "slower than it could be" not in done.out
-    monkeypatch.setattr(choice, "library", lambda: build.NO_SUCH_PROCESSOR)  # nothing to mend
+    monkeypatch.setattr(choice, "library_of", lambda _: build.NO_SUCH_PROCESSOR)  # nothing to mend
     assert "slower than it could be" not in cli(*words, "--out", tmp_path / "c").out
 
 

@@ -54,8 +54,8 @@ void check(const std::string& what, const Values& got, const Wide& wanted, doubl
     }
     const double off = std::sqrt(apart / size);
     if (off <= most && got.whole()) return;
-    std::printf("%s: off by %.2g of its size, where %.2g may be; %s\n", what.c_str(), off, most,
-                got.whole() ? "nothing written beside it" : "written beyond its end");
+    std::printf("%s: off by %.2g of its size, where %.2g may be%s\n", what.c_str(), off, most,
+                got.whole() ? "" : "; written beyond its ends");
     failed = true;
 }
 
@@ -114,9 +114,9 @@ void convolution(int images, int height, int width, int in, int out, bool pooled
     const std::string name = std::to_string(in) + " -> " + std::to_string(out) + " at " + std::to_string(height) + "x" +
                              std::to_string(width) + (pooled ? ", pooled: " : ": ");
     // float32 is off by 6e-8; a window's or a filter's transform makes that about ten times as much, each way
-    check(name + "forward", y, wanted_y, 3e-6);
-    check(name + "gradient of the input", dx, wanted_dx, 3e-6);
-    check(name + "gradient of the filters", dw, wanted_dw, 3e-6);
+    check(name + "forward", y, wanted_y, 4e-6);
+    check(name + "gradient of the input", dx, wanted_dx, 4e-6);
+    check(name + "gradient of the filters", dw, wanted_dw, 4e-6);
 }
 
 double act(int kind, double z, double alpha, bool slope) {
