@@ -1,9 +1,9 @@
 """Our CPU kernels against PyTorch's operations for the same, at the shapes of a recipe's net, in turn.
 
-    python benchmarks/kernels.py [muon94] [--batch 500] [--rounds 9] [--json]
+    python benchmarks/kernels.py [muon94] [--batch 500] [--precision fp32] [--threads 1] [--json]
 
 Prints the median milliseconds of each convolution in each direction, and of each pool, norm and activation
-there and back.
+there and back; GFLOP/s count all products of a convolution, done or not.
 Run it with nothing else on the machine.
 """
 
@@ -23,6 +23,8 @@ def main() -> int:
     )
     parser.add_argument("recipe", nargs="?", default="muon94")
     parser.add_argument("--batch", type=int, default=500)
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -34,15 +36,21 @@ def main() -> int:
     from hotlap.machine.allocator import tune_allocator
     from hotlap.machine.backend import Backend
     from hotlap.machine.facts import machine_facts
-    from hotlap.machine.kernels.build import library
+    from hotlap.machine.kernels.cpu import library_of
     from hotlap.nets.build import build_net
     from hotlap.nets.layers import Chain, together
     from hotlap.recipes import find
 
-    if isinstance(library(), str):
-        print(f"no kernels here: {library()}", file=sys.stderr)
+    backends = [
+        Backend(torch.device("cpu"), args.precision, "channels_last", False, "", k) for k in ("all", "none")
+    ]
+    dtype = backends[0].dtype
+    if isinstance(library_of(dtype), str):
+        print(f"no kernels here: {library_of(dtype)}", file=sys.stderr)
         return 2
     tune_allocator()
+    if args.threads:
+        torch.set_num_threads(args.threads)
     recipe = find(args.recipe)
     plan, spec = recipe.plan(), data.load(recipe.data).spec
 
@@ -55,7 +63,7 @@ def main() -> int:
         return time.perf_counter() - start
 
     def images(*shape: int) -> torch.Tensor:
-        return torch.randn(shape).bfloat16().contiguous(memory_format=torch.channels_last)
+        return torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last)
 
     def in_turn(ours, theirs) -> list[float]:
         """Median milliseconds of each side, which return their seconds; the first round is left out."""
@@ -65,11 +73,10 @@ def main() -> int:
                 times[at].append(1e3 * side())
         return [statistics.median(t[1:]) for t in times]
 
-    backends = [Backend(torch.device("cpu"), "bf16", "channels_last", False, "", k) for k in ("all", "none")]
     rows = []
     on_meta = build_net(plan.net, spec).to("meta")
     every = frozenset(on_meta.roles())
-    for c in convolutions(on_meta, spec.shape, args.batch, every, torch.bfloat16):
+    for c in convolutions(on_meta, spec.shape, args.batch, every, dtype):
         if c.part == "stem":
             continue
         a, b = in_turn(*(partial(seconds_alone, c, backend) for backend in backends))
@@ -112,13 +119,21 @@ def main() -> int:
         facts = machine_facts()
         print(
             json.dumps(
-                {"recipe": recipe.name, "batch": args.batch, "rows": rows, **total, "machine": facts},
+                {
+                    "recipe": recipe.name,
+                    "batch": args.batch,
+                    "precision": args.precision,
+                    "rows": rows,
+                    **total,
+                    "machine": facts,
+                },
                 indent=1,
             )
         )
         return 0
     for row in (*rows, {"what": "together", **total, "flops": None}):
-        rate = f"  {row['flops'] / row['ms'] / 1e6:4.0f} GFLOP/s" if row["flops"] else ""
+        rates = [f"{row['flops'] / row[k] / 1e6:.0f}" for k in ("ms", "pytorch_ms")] if row["flops"] else []
+        rate = f"  {' and '.join(rates)} GFLOP/s" if rates else ""
         print(
             f"{row['what']:<52} {row['ms']:7.1f} ms  PyTorch {row['pytorch_ms']:7.1f} ms"
             f"  {row['pytorch_ms'] / row['ms']:.2f}x{rate}"

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -86,21 +86,17 @@ def key_of(*more: object, sources: tuple[Path, ...] = SOURCES) -> str:
 
 
 def build(compiler: str, sources: tuple[Path, ...], path: Path) -> None:
-    """Compile the sources at once, beside `path`, and move the library there: no process sees half of it."""
+    """Compile to a file beside `path` and move it there, so that no other process sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-
-    def run(*words: str) -> None:
-        command = [compiler, *FLAGS, *words]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=WAIT_S)
-
-    with (
-        tempfile.TemporaryDirectory(dir=path.parent) as made,
-        ThreadPoolExecutor(len(sources)) as together,
-    ):
-        parts = [f"{made}/{source.stem}.o" for source in sources]
-        list(together.map(lambda source, part: run("-c", str(source), "-o", part), sources, parts))
-        run(*parts, *openmp(), "-o", f"{made}/all.so")
-        os.replace(f"{made}/all.so", path)
+    handle, made = tempfile.mkstemp(suffix=".so", dir=path.parent)
+    os.close(handle)
+    try:
+        words = [compiler, *FLAGS, *map(str, sources), *openmp(), "-o", made]
+        subprocess.run(words, check=True, capture_output=True, text=True, timeout=WAIT_S)
+        os.replace(made, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(made)
 
 
 def openmp() -> list[str]:

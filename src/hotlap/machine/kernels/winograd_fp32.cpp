@@ -78,7 +78,7 @@ INLINE void transform(void (*one)(const lanes*, lanes*, int), const Patch<float,
 
 // ---- forward, and the gradient of the input ------------------------------------------------------------------
 
-constexpr size_t NEAR_BY = size_t(448) << 10;  // bytes of transformed windows: they stay in a second-level cache
+constexpr size_t NEAR_BY = size_t(256) << 10;  // bytes of transformed windows: they stay in a second-level cache
 constexpr int MOST_TALL = 8;                   // of so many tiles at the most, as do their sums
 
 // Filters (c_out, 3, 3, c_in) to panels [WIDE outputs][36 spots][inputs][WIDE outputs]. For the gradient of the
@@ -198,7 +198,7 @@ extern "C" void winograd_convolution(const float* x, const uint8_t* x_which, con
 
 namespace {
 
-constexpr size_t CHUNK = size_t(3) << 20;  // bytes that a thread transforms at a time
+constexpr size_t CHUNK[2] = {size_t(3) << 20, size_t(1) << 20};  // bytes that a thread transforms at a time, apart
 constexpr size_t SMALL = size_t(4) << 20;  // bytes of sums that each thread has its own of
 constexpr int LONG = 128;                  // tiles whose rows stay in a first-level cache
 
@@ -213,7 +213,7 @@ void gradient(const float* x, const float* g, const uint8_t* g_which, float* dw,
     const int v_row = row_of(c_in), z_row = row_of(c_out), in = up_to(LOW, c_in), panels = (c_out + WIDE - 1) / WIDE;
     const size_t panel = size_t(in) * WIDE, u_spot = panel * panels + 16;
     const bool apart = sizeof(float) * SPOTS * u_spot <= SMALL;
-    const int fit = std::max<int>(32, CHUNK / (sizeof(float) * SPOTS * (v_row + z_row)));
+    const int fit = std::max<int>(32, CHUNK[apart] / (sizeof(float) * SPOTS * (v_row + z_row)));
     const int most = fit * (apart ? 1 : omp_get_max_threads());
     const size_t v_spot = size_t(most) * v_row + 16, z_spot = size_t(most) * z_row + 16;
     std::vector<const float*> sums(omp_get_max_threads());
