@@ -11,7 +11,6 @@ import sys
 import pytest
 
 from conftest import command, one_line
-
 from hotlap.machine.isa import LEVELS, NAME, cpu_flags
 
 needs_avx2 = pytest.mark.skipif("avx2" not in cpu_flags(), reason="this processor has no AVX2 to be held to")

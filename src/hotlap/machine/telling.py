@@ -15,7 +15,7 @@ _to: ContextVar[Notify] = ContextVar("told", default=silent)
 
 @contextmanager
 def told(notify: Notify) -> Iterator[None]:
-    """What is measured and built inside is said to `notify`, each line once."""
+    """What is measured and built inside is said to `notify`, each line once; nowhere else."""
     said: set[str] = set()
 
     def tell(text: str) -> None:

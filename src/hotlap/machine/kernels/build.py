@@ -83,8 +83,8 @@ def key_of(*more: object, sources: tuple[Path, ...] = SOURCES) -> str:
 
 
 def build(compiler: str, sources: tuple[Path, ...], path: Path) -> None:
-    """Compile the sources, side by side, in a folder beside `path`, and move the library there when it is whole:
-    no other process sees half of it."""
+    """Compile the sources, side by side, in a folder beside `path`, and move the library there when it is
+    whole: no other process sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         objects = [str(Path(folder, source.stem + ".o")) for source in sources]
