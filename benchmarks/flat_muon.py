@@ -29,6 +29,7 @@ class Flat:
         layout: memory format of activations.
         seed: of everything random.
         epochs: of the whole run, `total` steps.
+        batch: images a step; None is `BATCH`.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Flat:
         layout,
         seed: int = 0,
         epochs: float = 8.0,
+        batch: int | None = None,
     ):
         torch.manual_seed(seed)
+        self.batch = batch or BATCH
         self.dtype, self.layout, self.mean, self.std = dtype, layout, mean, std
-        self.steps, self.total = 0, max(1, math.ceil(epochs * (len(images) // BATCH) - 1e-9))
+        self.steps, self.total = 0, max(1, math.ceil(epochs * (len(images) // self.batch) - 1e-9))
         self.labels = labels
         # as the original: normalise, flip at random once and pad once, then crop the whole set each epoch
         x = self.normalise(images)
@@ -84,11 +87,11 @@ class Flat:
         self.order = draw_order(len(self.padded))
 
     def step(self) -> Tensor:
-        per_epoch = len(self.padded) // BATCH
+        per_epoch = len(self.padded) // self.batch
         epoch, within = divmod(self.steps, per_epoch)
         if within == 0:
             self.begin_epoch(epoch)
-        index = self.order[within * BATCH : (within + 1) * BATCH]
+        index = self.order[within * self.batch : (within + 1) * self.batch]
         x, y = self.cropped[index], self.labels[index]
         w, until = self.weights, STEM_SHARE * self.total
         loss = F.cross_entropy(self.logits(x, True), y, label_smoothing=0.2, reduction="sum")
@@ -96,7 +99,7 @@ class Flat:
         grads = dict(zip(names, torch.autograd.grad(loss, [w[k] for k in names]), strict=True))
         self.update(grads, 1 - self.steps / self.total, 1 - self.steps / until)
         self.steps += 1
-        return loss.detach() / BATCH
+        return loss.detach() / self.batch
 
     def logits(self, x: Tensor, training: bool) -> Tensor:
         """(B, 10), in the weights' dtype, of normalised images (B, 3, 32, 32)."""
@@ -130,7 +133,7 @@ class Flat:
 
     @torch.no_grad()
     def update(self, grads: dict[str, Tensor], fall: float, stem_fall: float) -> None:
-        decay = 2e-6 * BATCH
+        decay = 2e-6 * self.batch
         for k, g in grads.items():
             w, v = self.weights[k], self.velocity[k]
             if k.startswith("conv"):

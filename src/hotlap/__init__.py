@@ -12,6 +12,7 @@ Everything here is loaded when it is first used, so importing hotlap costs nothi
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from hotlap._version import __version__
@@ -59,6 +60,9 @@ __all__ = [
     "predict",
     "train",
 ]
+
+if os.environ.get("HOTLAP_ISA"):  # PyTorch's libraries read what they are held to as they start
+    importlib.import_module("hotlap.machine.isa").hold()
 
 
 def __getattr__(name: str) -> Any:

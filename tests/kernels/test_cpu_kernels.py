@@ -487,6 +487,7 @@ def test_auto_takes_what_was_measured_faster(tmp_path, monkeypatch):
 
 @needs_kernels
 def test_what_was_measured_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(choice, "SIZES", {"cpu": (4,)})
     monkeypatch.setattr(choice, "milliseconds", lambda run, _: (run(), 2.0)[1])
     assert choice.measured(tmp_path) == {"convolution": (2.0, 2.0), "pool_norm_act": (2.0, 2.0)}
     monkeypatch.setattr(choice, "milliseconds", lambda *_: 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,3 +96,32 @@ def test_the_port_trains_and_evaluates_as_muon94_does(monkeypatch, wide):
     got = flat.look(torch.tensor(dataset.test.images), size=20)
     want = all_logits(made.model, made.evaluation_weights(), made.test_set, plan.evaluation.tta)
     close(got, want, "logits of six views")
+
+
+def test_the_port_takes_what_is_fastest_here_and_says_so(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import flat_muon
+    import muon_port
+
+    monkeypatch.setattr(flat_muon, "BATCH", 20)
+    monkeypatch.setattr(flat_muon, "WIDTHS", (8, 8, 8))
+    monkeypatch.setattr(muon_port, "SIZES", (4, 20))
+    taken, step = [], flat_muon.Flat.step
+
+    def slow_in_bf16(self):
+        taken.append((self.dtype, self.batch))
+        if self.dtype == torch.bfloat16:
+            time.sleep(0.3)  # as where it is done in software
+        return step(self)
+
+    monkeypatch.setattr(flat_muon.Flat, "step", slow_in_bf16)
+    words = ["--data", "patterns:200,50", "--images", "60", "--epochs", "2", "--threads", "1"]
+    monkeypatch.setattr("sys.argv", ["muon_port.py", *words])
+    muon_port.main()
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["precision"] == "fp32"
+    assert found["measured_step_s"][f"fp32 {found['layout']}"] == min(found["measured_step_s"].values())
+    assert said.err.startswith(f"fp32 {found['layout']}: the fastest of 4 in ")
+    assert found["steps"] == 6
+    assert {batch for dtype, batch in taken if dtype == torch.bfloat16} == {4}, "a slow one went on"

@@ -45,10 +45,10 @@ def test_train_returns_what_happened(result):
 
 
 def test_what_a_machine_lacks_is_built_on_the_compile_clock(tmp_path, monkeypatch):
-    from hotlap.runs import execute
+    from hotlap.runs import ready
 
-    resolve = execute.resolve
-    monkeypatch.setattr(execute, "resolve", lambda *a: time.sleep(0.3) or resolve(*a))
+    resolve = ready.resolve
+    monkeypatch.setattr(ready, "resolve", lambda *a: time.sleep(0.3) or resolve(*a))
     found = hotlap.train("demo", data="patterns:200,50", out=tmp_path / "r", reporter=Reporter(), **TINY)
     assert found.clocks["compile"] >= 0.3
 

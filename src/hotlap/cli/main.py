@@ -14,6 +14,8 @@ from hotlap._version import __version__
 from hotlap.cli.arguments import HelpFormatter, Parser
 from hotlap.cli.output import BAD_INPUT, DONE, INTERNAL, INTERRUPTED
 from hotlap.errors import UserError, did_you_mean
+from hotlap.machine.isa import level
+from hotlap.machine.telling import told
 
 VERBS = {
     "train": "train a recipe on a data set",
@@ -85,9 +87,11 @@ def answer(words: list[str]) -> int:
         if args.verb is None:
             parser.print_help()
             return DONE
+        level()
         # read by torch at its first large allocation: huge pages for tensors, a few percent for nothing
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-        status: int = importlib.import_module(f"hotlap.cli.{args.verb}").run(args)
+        with told(lambda text: print(text, file=sys.stderr, flush=True)):
+            status: int = importlib.import_module(f"hotlap.cli.{args.verb}").run(args)
         sys.stdout.flush()
         return status
     except UserError as error:

@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from hotlap.runs.folder import default_folder, reopen
     from hotlap.runs.run import Run
 
+    setup_s = 0.0
     if args.resume:
         this = reopen(args.resume)
     else:
@@ -86,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
             recipe, found = choose(args, how, out)
         data = args.data or recipe.data
         fits = sized(recipe, data, how, args.data_dir, args.device, args.threads, seconds, out.note, found)
-        recipe, how = fits.recipe, dict(fits.loading)
+        recipe, how, setup_s = fits.recipe, dict(fits.loading), fits.setup_s
         for reason in fits.reasons:
             out.say(reason)
         folder = args.out or default_folder(recipe.name, data, args.seed)
@@ -110,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
             reporter,
             resume=args.resume is not None,
             age_s=process_age(),
+            setup_s=setup_s,
             checkpoint_s=args.checkpoint_every,
         )
     fitted_once = not result.summary["steps"]  # a classifier fitted at once has no curve

@@ -7,9 +7,9 @@ AMX, and several times slower without hardware support.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,14 +20,23 @@ from hotlap.files import user_cache, write_atomic
 from hotlap.machine.allocator import tune_allocator
 from hotlap.machine.backend import DTYPES, FORMATS
 from hotlap.machine.facts import machine_facts, machine_key
+from hotlap.machine.processor import cpu_features
+from hotlap.machine.race import SHARE_S, Run, race, seconds
+from hotlap.machine.telling import MEASURING, say
 
 Choice = tuple[str, str, str]  # precision, memory format, compile
+COMPILED: tuple[Choice, ...] = (("bf16", "channels_last", "on"), ("fp32", "channels_last", "on"))
+FAST_BF16 = {"avx512_bf16", "amx_bf16"}
+SIZES = (2, 16, 64)  # images of a step, and before: it would take seconds where bfloat16 is done in software
 
 
 def measured_choices(
     cache_dir: Path | None = None, again: bool = False, compiled: bool = False
 ) -> dict[Choice, float]:
     """Milliseconds of a small training step on the CPU for each combination, measured once a machine.
+
+    It takes a second. Those that are far slower than the best are timed on fewer images than a step has, and
+    what there is no time left for is left out.
 
     Args:
         cache_dir: where results are kept; none is the user's cache.
@@ -43,29 +52,37 @@ def measured_choices(
             }
         except (OSError, ValueError, KeyError, TypeError):
             pass
+    say(MEASURING)
     tune_allocator()
-    choices: list[Choice] = [(p, m, "off") for p in ("bf16", "fp32") for m in ("channels_last", "contiguous")]
-    if compiled:
-        choices += [(p, "channels_last", "on") for p in ("bf16", "fp32")]
-    found = dict.fromkeys(choices, float("inf"))
-    for _ in range(2):  # in turn, so that a busy moment does not decide against one of them
-        found = {c: min(ms, step_ms(*c)) for c, ms in found.items()}
-    rows = [
-        dict(zip(("precision", "memory_format", "compile"), c, strict=True), ms=ms) for c, ms in found.items()
-    ]
-    with suppress(UserError):  # a read-only cache costs the next start two seconds and nothing else
+    entrants: dict[Choice, Callable[[int], Run]] = {
+        (c := (p, m, "off")): partial(step, c)
+        for m in ("channels_last", "contiguous")
+        for p in likely_precisions()
+    }
+    ms = {c: 1e3 * s for c, s in race(entrants, SIZES, SHARE_S).items()}
+    if compiled:  # as long as it takes
+        ms |= {c: 1e3 * min(map(seconds, [step(c, SIZES[-1])] * 4)) for c in COMPILED}
+    rows = [dict(zip(("precision", "memory_format", "compile"), c, strict=True), ms=t) for c, t in ms.items()]
+    with suppress(UserError):  # a read-only cache costs the next start a second and nothing else
         write_atomic(path, json.dumps({"machine": machine_facts(), "choices": rows}, indent=1).encode())
-    return found
+    return ms
 
 
-def step_ms(precision: str, memory_format: str, compiled: str) -> float:
-    """Milliseconds, best of three, of forward and backward of a small net on 64 images of 64 x 32 x 32.
+def likely_precisions() -> list[str]:
+    """The likeliest to be fastest first, by what the processor multiplies in."""
+    return ["bf16", "fp32"] if FAST_BF16 & set(cpu_features()) else ["fp32", "bf16"]
 
-    Two conv-norm-activation layers and a pool: the mix of work of a training step, in half a second.
+
+def step(choice: Choice, images: int) -> Run:
+    """Forward and backward of a small net on images of 64 x 32 x 32.
+
+    Two conv-norm-activation layers and a pool: the mix of work of a training step.
     """
+    precision, memory_format, compiled = choice
     dtype, layout = DTYPES[precision], FORMATS[memory_format]
     gen = torch.Generator().manual_seed(0)
-    x = torch.randn(64, 64, 32, 32, generator=gen).to(dtype).contiguous(memory_format=layout).requires_grad_()
+    x = torch.randn(images, 64, 32, 32, generator=gen).to(dtype).contiguous(memory_format=layout)
+    x.requires_grad_()
     weights = [
         torch.randn(c, 64, 3, 3, generator=gen).to(memory_format=layout).requires_grad_() for c in (64, 128)
     ]
@@ -80,9 +97,4 @@ def step_ms(precision: str, memory_format: str, compiled: str) -> float:
         return x.float().square().sum()
 
     run: Callable[[torch.Tensor], torch.Tensor] = torch.compile(forward) if compiled == "on" else forward
-    times = []
-    for _ in range(4):
-        start = time.perf_counter()
-        torch.autograd.grad(run(x), [x, *weights])
-        times.append(time.perf_counter() - start)
-    return 1e3 * min(times[1:])
+    return lambda: torch.autograd.grad(run(x), [x, *weights])

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from hotlap._version import __version__
+from hotlap.machine.isa import imitated
 from hotlap.machine.processor import cpu_features, cpu_name
 
 
@@ -30,6 +31,8 @@ def machine_facts() -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "executable": Path(sys.executable).name,
     }
+    if name := imitated():
+        facts["imitates"] = f"{name} (HOTLAP_ISA)"
     if torch.cuda.is_available():
         facts["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         facts["cuda"] = torch.version.cuda

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 from hotlap.errors import UserError
+from hotlap.machine.isa import cpu_flags, level
 
 WANTED = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16")
 
@@ -22,14 +23,9 @@ def cpu_name() -> str:
 
 
 def cpu_features() -> list[str]:
-    """The processor's features that decide which arithmetic is fast."""
-    try:
-        flags = next(
-            x for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("flags")
-        ).split()
-    except (OSError, StopIteration):
-        return []
-    return [w for w in WANTED if w in flags]
+    """The processor's features that decide which arithmetic is fast, or those of one that is imitated."""
+    kept, flags = level().features, cpu_flags()
+    return [w for w in WANTED if w in flags and (kept is None or w in kept)]
 
 
 def processors() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from hotlap.files import Notify
 from hotlap.machine.device import prepare
 from hotlap.machine.numerics import Numerics
 from hotlap.machine.resolve import resolve
+from hotlap.machine.telling import told
 from hotlap.nets.describe import LITES, EfficientNetLite
 from hotlap.nets.pretrained import INSTALL, available
 from hotlap.plan.recipe import Recipe, Set
@@ -35,12 +37,14 @@ class Chosen:
         loading: arguments of `hotlap.data.load`, with the size that the recipe wants.
         reasons: why, a line each.
         found: what was seen of the set, if it was looked at.
+        setup_s: seconds that it took to measure what this machine can do, where that was not known.
     """
 
     recipe: Recipe
     loading: Mapping[str, Any]
     reasons: tuple[str, ...]
     found: Survey | None = None
+    setup_s: float = 0.0
 
 
 def choose_recipe(
@@ -103,11 +107,15 @@ def sized(
     if not (isinstance(plan.start, ImageNet) and isinstance(plan.net, EfficientNetLite)):
         return Chosen(recipe, loading, ())
     reasons: tuple[str, ...] = ()
+    setup_s = 0.0
     if not any(step.key == "net.variant" for step in recipe.own):
         found = found or datasets.survey(source, data_dir=data_dir, notify=notify, **loading)
         looks = looked_at(found) * (1 + plan.evaluation.tta.startswith("flip"))
         where = prepare(device, threads)
-        speeds = measured_speeds(resolve(Numerics(kernels="none"), where), notify=notify)
+        began = time.perf_counter()
+        with told(notify):
+            speeds = measured_speeds(resolve(Numerics(kernels="none"), where), notify=notify)
+        setup_s = time.perf_counter() - began
         time_s = LOOKING_S if seconds is None else SHARE * seconds
         variant = choose(looks, time_s, speeds)
         rate = speeds[variant]
@@ -120,7 +128,7 @@ def sized(
         net = recipe.plan().net
         assert isinstance(net, EfficientNetLite)
         loading = {**loading, "size": [LITES[net.variant].size] * 2}
-    return Chosen(recipe, loading, reasons)
+    return Chosen(recipe, loading, reasons, setup_s=setup_s)
 
 
 def looked_at(found: Survey | None) -> int:

@@ -35,6 +35,7 @@ def execute(
     resume: bool = False,
     checkpoint_s: float = CHECKPOINT_S,
     age_s: float = 0.0,
+    setup_s: float = 0.0,
     dataset: Dataset | None = None,
 ) -> Result:
     """Train to the end, or until a signal stops it.
@@ -45,6 +46,7 @@ def execute(
         resume: go on from the folder's state instead of starting.
         checkpoint_s: seconds between saved states.
         age_s: seconds spent before this call that count as `cold`, such as the process's start.
+        setup_s: those of them in which the machine was measured, which count as `compile`.
         dataset: what to train on, where Python holds it; None loads what the run names.
 
     Raises:
@@ -54,6 +56,7 @@ def execute(
     if not resume:
         check_free(run)
     clock = Clock(prepare(run.device, run.threads), age_s)
+    clock.seconds["compile"] += setup_s
     ready = made_ready(run, reporter, dataset, clock, resume, age_s)
     run, program, history = ready.run, ready.program, ready.history
     if ready.ended:

@@ -19,6 +19,7 @@ from hotlap.engine.program import Program
 from hotlap.errors import UserError
 from hotlap.files import Notify
 from hotlap.machine.backend import Backend
+from hotlap.machine.telling import told
 from hotlap.nets.describe import EfficientNetLite
 from hotlap.nets.pretrained import MEAN, STD
 from hotlap.plan import Plan
@@ -98,7 +99,7 @@ def fit_first(run: Run, dataset: Dataset, backend: Backend, clock: Clock, report
     """
     plan = run.recipe.plan()
     assert isinstance(plan.net, EfficientNetLite)
-    with clock.measure("compile"):
+    with clock.measure("compile"), told(reporter.note):
         trunk = open_trunk(plan.net.variant, backend)
     after = steps_after(plan, dataset)
     after = after if after.epochs else replace(after, epochs=1.0)

@@ -16,6 +16,7 @@ from hotlap.engine.program import Program
 from hotlap.inspect.throughput import Projection
 from hotlap.machine.backend import Backend
 from hotlap.machine.resolve import resolve
+from hotlap.machine.telling import told
 from hotlap.plan.start import FittedHead, ImageNet
 from hotlap.runs.checkpoint import load_state
 from hotlap.runs.fitted import fit_first, prepared, steps_after, suited
@@ -64,7 +65,7 @@ def made_ready(
     with clock.measure("load"):
         dataset = dataset or load_data(run, reporter)
     plan = run.recipe.plan()
-    with clock.measure("compile"):  # the first time on a machine, hotlap's own kernels are built here
+    with clock.measure("compile"), told(reporter.note):  # where it is the first time: measured, kernels built
         backend = resolve(run.numerics or plan.numerics, clock.device)
     if resume and not (isinstance(plan.head, FittedHead) and only_begun(run.folder)):
         return resumed(run, dataset, backend, clock, reporter)

@@ -78,11 +78,13 @@ def start_run(
     if start_from is not None:
         made = made.starting_from(str(start_from))
     source = data if data is not None else made.data
+    setup_s = 0.0
     if named or data is None:
         seconds = None if minutes is None else 60 * minutes
         fits = sized(made, source, how, root, device, threads, seconds, tell.note, found)
-        made, how = fits.recipe, fits.loading
+        made, how, setup_s = fits.recipe, fits.loading, fits.setup_s
     name = str(source) if named or data is None else "images in memory"
     folder = Path(out) if out else default_folder(made.name, name, seed)
     run = Run(made, name, seed, folder, device, root, threads, loading=how, minutes=minutes)
-    return execute(run, tell, dataset=None if named or data is None else data)
+    in_memory = None if named or data is None else data
+    return execute(run, tell, age_s=setup_s, setup_s=setup_s, dataset=in_memory)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 import torch
+from torch import Tensor
 
 from hotlap.errors import UserError
 from hotlap.files import Notify, silent, slug, user_cache, write_atomic
 from hotlap.machine.backend import Backend
+from hotlap.machine.choices import likely_precisions
 from hotlap.machine.facts import machine_key
+from hotlap.machine.race import SHARE_S, race
+from hotlap.machine.telling import MEASURING, say, told
 from hotlap.nets.build import build_net
 from hotlap.nets.describe import LITES, EfficientNetLite
 from hotlap.nets.folding import FrozenNetwork, folded
@@ -26,9 +31,7 @@ from hotlap.transfer.head import Opinion
 
 Variant = Literal["lite0", "lite1", "lite2"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
-IMAGES = 8  # a timed forward pass
-PASSES, ENOUGH_S = 3, 0.5  # the fastest of so many, or of those that this time is enough for
-PRECISIONS = ("bf16", "fp32")
+SIZES = (1, 8)  # images of a timed forward pass
 
 
 @dataclass(frozen=True)
@@ -97,9 +100,10 @@ def measured_speeds(
         raise UserError(f"photos: there are no ImageNet weights on this machine; {INSTALL}")
     found = {v: s for v, s in kept(backend, cache_dir).items() if v in wanted}
     if missing := [v for v in wanted if v not in found]:
-        notify("measuring how fast this machine looks at photographs")
-        for variant in missing:
-            found[variant] = speed(variant, backend, found)
+        with told(notify):
+            say(MEASURING)
+            for variant in missing:
+                found[variant] = speed(variant, backend, found, SHARE_S / len(missing))
         keep(backend, found, cache_dir)
     return found
 
@@ -137,23 +141,22 @@ def remember(variant: Variant, seen: Speed, backend: Backend, cache_dir: Path | 
         keep(backend, {variant: seen}, cache_dir)
 
 
-def speed(variant: Variant, backend: Backend, known: dict[Variant, Speed]) -> Speed:
+def speed(variant: Variant, backend: Backend, known: dict[Variant, Speed], budget_s: float) -> Speed:
     """Time one trunk; in the precision that was faster for another trunk, if one was timed."""
     network = build_net(EfficientNetLite(variant), imagenet_spec(variant))
     network.reset(torch.Generator().manual_seed(0))
     side = LITES[variant].size
-    x = torch.zeros(IMAGES, 3, side, side).contiguous(memory_format=torch.channels_last)
-    rates: dict[str, float] = {}
-    for precision in {s.precision for s in known.values()} or PRECISIONS:
-        fast = folded(network, replace(backend, precision=precision, memory_format="channels_last"))
-        fast.features(x[:1])
-        seconds: list[float] = []
-        while len(seconds) < PASSES and sum(seconds) < ENOUGH_S:
-            start = time.perf_counter()
-            fast.features(x)
-            if backend.device.type == "cuda":
-                torch.cuda.synchronize(backend.device)
-            seconds.append(time.perf_counter() - start)
-        rates[precision] = IMAGES / min(seconds)
-    best = max(rates, key=lambda p: rates[p])
-    return Speed(best, rates[best])
+
+    @functools.cache
+    def fast(precision: str) -> FrozenNetwork:
+        return folded(network, replace(backend, precision=precision, memory_format="channels_last"))
+
+    def looking(precision: str, images: int) -> Callable[[], Tensor]:
+        net = fast(precision)
+        x = torch.zeros(images, 3, side, side).contiguous(memory_format=torch.channels_last)
+        return lambda: net.features(x).sum().cpu()  # which a device has to have done first
+
+    precisions = list(dict.fromkeys(s.precision for s in known.values())) or likely_precisions()
+    took = race({p: partial(looking, p) for p in precisions}, SIZES, budget_s, alone=True)
+    best = min(took, key=lambda p: took[p])
+    return Speed(best, SIZES[-1] / took[best])

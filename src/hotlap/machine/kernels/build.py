@@ -9,17 +9,22 @@ import ctypes
 import functools
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from hotlap.files import user_cache
-from hotlap.machine.processor import cpu_features, cpu_name
+from hotlap.machine.isa import level
+from hotlap.machine.processor import cpu_features, cpu_name, processors
+from hotlap.machine.telling import BUILDING, say
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("cpu.cpp", "winograd.cpp", "amx.cpp"))
 FP32 = tuple(Path(__file__).with_name(name) for name in ("winograd_fp32.cpp", "norm_fp32.cpp"))
@@ -27,7 +32,7 @@ ANYWHERE = (Path(__file__).with_name("depthwise.cpp"),)
 HEADERS = tuple(
     Path(__file__).with_name(name) for name in ("lanes.h", "vectors.h", "winograd.h", "norm.h", "kept.h")
 )
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w")
+FLAGS = ("-O3", "-std=c++17", "-fPIC", "-w")
 NEEDED = "avx512_bf16"
 NO_SUCH_PROCESSOR = f"this processor has no {NEEDED}"
 COMPILERS = ("g++", "c++")
@@ -61,9 +66,10 @@ def loaded(
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         return "no C++ compiler; one called c++ or g++ builds them"
-    path = user_cache(None) / "kernels" / f"{name}-{key_of(compiler, *FLAGS, sources=sources)}.so"
+    path = user_cache(None) / "kernels" / f"{name}-{key_of(compiler, *flags(), sources=sources)}.so"
     try:
         if not path.exists():
+            say(BUILDING)
             build(compiler, sources, path)
         return declare(ctypes.CDLL(str(path)))
     except subprocess.CalledProcessError as error:
@@ -86,23 +92,36 @@ def key_of(*more: object, sources: tuple[Path, ...] = SOURCES) -> str:
 
 
 def build(compiler: str, sources: tuple[Path, ...], path: Path) -> None:
-    """Compile to a file beside `path` and move it there, so that no other process sees half of it."""
+    """Compile the sources, side by side, in a folder beside `path`, and move the library there when it is
+    whole: no other process sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, made = tempfile.mkstemp(suffix=".so", dir=path.parent)
-    os.close(handle)
-    try:
-        words = [compiler, *FLAGS, *map(str, sources), *openmp(), "-o", made]
-        subprocess.run(words, check=True, capture_output=True, text=True, timeout=WAIT_S)
-        os.replace(made, path)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(made)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        objects = [str(Path(folder, source.stem + ".o")) for source in sources]
+        words = [
+            [compiler, *flags(), "-c", str(source), "-o", made]
+            for source, made in zip(sources, objects, strict=True)
+        ]
+        run = partial(subprocess.run, check=True, capture_output=True, text=True, timeout=WAIT_S)
+        with ThreadPoolExecutor(processors()) as pool:
+            list(pool.map(run, words))
+        library = str(Path(folder, "library.so"))
+        run([compiler, *flags(), "-shared", *objects, *openmp(), "-o", library])
+        os.replace(library, path)
+
+
+def flags() -> tuple[str, ...]:
+    """The compiler's, for this processor or the one that is imitated."""
+    if sys.platform == "darwin":  # Apple's compiler has OpenMP only where it is told so twice
+        native = "-mcpu=native" if platform.machine() == "arm64" else f"-march={level().march}"
+        return (*FLAGS, native, *(("-Xclang", "-fopenmp") if openmp() else ()))
+    return (*FLAGS, f"-march={level().march}", "-fopenmp")
 
 
 def openmp() -> list[str]:
     """PyTorch's own OpenMP library, where its wheel brings one: two would fight for the cores."""
-    found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
-    return ["-Wl,--as-needed", str(found[0])] if found else []
+    name, before = ("libomp.dylib", []) if sys.platform == "darwin" else ("libgomp*.so*", ["-Wl,--as-needed"])
+    found = sorted((Path(torch.__file__).parent / "lib").glob(name))
+    return [*before, str(found[0])] if found else []
 
 
 def declared(lib: ctypes.CDLL, tiles: bool = False) -> ctypes.CDLL:

@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,6 +23,8 @@ from hotlap.machine.kernels.build import FP32, NO_SUCH_PROCESSOR, SOURCES, key_o
 from hotlap.machine.kernels.cpu import Convolution, ConvolutionPool, library_of
 from hotlap.machine.kernels.functions import pool_norm_act
 from hotlap.machine.numerics import Kernels
+from hotlap.machine.race import SHARE_S, race
+from hotlap.machine.telling import MEASURING, say
 
 WORDS = {"convolution": "convolutions", "pool_norm_act": "pool, norm and activation"}
 KERNELS = {"cpu": tuple(WORDS), "cuda": ("pool_norm_act",)}  # by kind of device
@@ -30,7 +33,9 @@ RUN_IN = {
     "cuda": "channels-last, not in fp64, not compiled",
 }
 CPU = torch.device("cpu")
-ROUNDS, REPLAYS = 4, 20
+REPLAYS = 20
+SIZES = {"cpu": (4, 64, 256), "cuda": (1024,)}  # images of a contest
+DRAWN = 16  # images, which repeat
 
 
 def used(kernels: Kernels, name: str) -> bool:
@@ -113,16 +118,22 @@ def measured(
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(path.read_text())
             return {name: (float(kept[name][0]), float(kept[name][1])) for name in names}
+    say(MEASURING)
     dtype = DTYPES[precision] if device.type == "cpu" else torch.bfloat16
-    pairs = {name: sides for name, sides in contests(device, dtype).items() if name in names}
-    if device.type == "cuda":  # as in a run: without the host's time for each launch
-        pairs = {name: (captured(a, device), captured(b, device)) for name, (a, b) in pairs.items()}
-    best = {name: [float("inf")] * 2 for name in pairs}
-    for _ in range(ROUNDS):  # in turn, so that a busy moment does not decide against one of them
-        for name, sides in pairs.items():
-            for i, side in enumerate(sides):
-                best[name][i] = min(best[name][i], milliseconds(side, device))
-    found = {name: (ms[0], ms[1]) for name, ms in best.items()}
+    pairs = functools.cache(partial(contests, device, dtype))
+
+    def side(name: str, i: int, images: int) -> Callable[[], object]:
+        run = pairs(images)[name][i]
+        return captured(run, device) if device.type == "cuda" else run  # as in a run: no time for each launch
+
+    def timer(run: Callable[[], object]) -> float:
+        return milliseconds(run, device) / 1e3
+
+    found = {}
+    for name in names:
+        sides = {i: partial(side, name, i) for i in (0, 1)}
+        took = race(sides, SIZES[device.type], SHARE_S / len(names), timer)
+        found[name] = (1e3 * took[0], 1e3 * took[1])
     with suppress(UserError):  # a read-only cache costs the next start a moment and nothing else
         write_atomic(path, json.dumps(found).encode())
     return found
@@ -139,18 +150,17 @@ def machine_key(device: torch.device, precision: str = "bf16") -> str:
 
 
 def contests(
-    device: torch.device, dtype: torch.dtype
+    device: torch.device, dtype: torch.dtype, images: int
 ) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-    """Each kernel and the library's own operations for the same, in a dtype, on 128 or 256 images (on a GPU
-    1,024)."""
+    """Each kernel and the library's own operations for the same."""
     gen = torch.Generator().manual_seed(0)
-    images = 128 if device.type == "cpu" else 1024
 
     def filled(*shape: int) -> Tensor:
-        made = torch.randn(shape, generator=gen).to(device, dtype)
+        made = torch.randn((DRAWN, *shape[1:]), generator=gen).to(device, dtype)
+        made = made.repeat(-(-shape[0] // DRAWN), 1, 1, 1)[: shape[0]]
         return made.contiguous(memory_format=torch.channels_last)
 
-    x, grad = filled(256, 64, 16, 16).requires_grad_(), filled(256, 128, 8, 8)
+    x, grad = filled(images, 64, 16, 16).requires_grad_(), filled(images, 128, 8, 8)
     w, w2 = filled(128, 64, 3, 3).float().requires_grad_(), filled(128, 128, 3, 3).float().requires_grad_()
     large, out = filled(images, 64, 32, 32).requires_grad_(), filled(images, 64, 16, 16)
     ones, zeros, mean, var = (torch.full((64,), v, device=device) for v in (1.0, 0.0, 0.0, 1.0))

@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import json
 import math
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hotlap.machine.kernels.build import anywhere
+from hotlap.errors import UserError
+from hotlap.files import user_cache, write_atomic
+from hotlap.machine.kernels.build import ANYWHERE, anywhere, key_of
+from hotlap.machine.race import race
+from hotlap.machine.telling import MEASURING, say
 
 BLOCK = 32  # channels that depthwise.cpp works on together
 OWN = {torch.float32: "depthwise_fp32", torch.bfloat16: "depthwise_bf16"}
-ROUNDS = 5
+MOMENT_S = 0.2  # to find out whether our own is faster
 Sides = tuple[int, int]
 
 
@@ -149,20 +155,28 @@ def depthwise(x: Tensor, conv: Frozen, rows: Sides, columns: Sides) -> Tensor:
 @functools.cache
 def pays(dtype: torch.dtype, threads: int) -> bool:
     """Whether `depthwise` is faster here than what stands in for it, on two layers of an EfficientNet:
-    measured once a process, in some milliseconds."""
-    sides: list[list[Callable[[], Tensor]]] = [[], []]
+    measured once a machine, in a moment, and kept."""
+    path = user_cache() / f"frozen-{key_of(dtype, threads, sources=ANYWHERE)}.json"
+    with suppress(OSError, ValueError):
+        kept = json.loads(path.read_text())
+        if isinstance(kept, bool):
+            return kept
+    say(MEASURING)
+    took = race({own: partial(two_layers, dtype, own) for own in (True, False)}, (1, 2 * threads), MOMENT_S)
+    faster = took[True] < took[False]
+    with suppress(UserError):  # a read-only cache costs the next start a moment and nothing else
+        write_atomic(path, json.dumps(faster).encode())
+    return faster
+
+
+def two_layers(dtype: torch.dtype, own: bool, images: int) -> Callable[[], object]:
+    """What does them, by our own kernel or without it."""
+    layers: list[Callable[[], Tensor]] = []
     for channels, side, kernel, stride in ((240, 28, 5, 1), (96, 56, 3, 2)):
-        x = torch.ones(2 * threads, channels, side, side, dtype=dtype).to(memory_format=torch.channels_last)
+        x = torch.ones(images, channels, side, side, dtype=dtype).to(memory_format=torch.channels_last)
         weight, bias = torch.ones(channels, 1, kernel, kernel, dtype=dtype), torch.ones(channels, dtype=dtype)
+        taps = pack(weight, bias, dtype) if own else None
+        conv = Frozen(weight, bias, stride, channels, 6.0, taps)
         pad = ((kernel - stride) // 2, (kernel - stride + 1) // 2)
-        for times, taps in zip(sides, (pack(weight, bias, dtype), None), strict=True):
-            conv = Frozen(weight, bias, stride, channels, 6.0, taps)
-            times.append(functools.partial(convolution, x, conv, pad, pad))
-    best = [[math.inf] * 2 for _ in sides]
-    for _ in range(ROUNDS):  # in turn, so that a busy moment does not decide against one of them
-        for kept, runs in zip(best, sides, strict=True):
-            for i, run in enumerate(runs):
-                start = time.perf_counter()
-                run()
-                kept[i] = min(kept[i], time.perf_counter() - start)
-    return sum(best[0]) < sum(best[1])
+        layers.append(partial(convolution, x, conv, pad, pad))
+    return lambda: [layer() for layer in layers]

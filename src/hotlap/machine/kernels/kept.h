@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdlib>
 
+#ifdef __linux__
 #include <sys/mman.h>
+#endif
 
 class Kept {
   public:
@@ -17,7 +19,9 @@ class Kept {
             std::free(at);
             at = std::aligned_alloc(page, bytes);
             size = bytes;
+#ifdef __linux__
             madvise(at, bytes, MADV_HUGEPAGE);
+#endif
         }
         return static_cast<T*>(at);
     }
