@@ -106,8 +106,8 @@ class Listener(Reporter):
 
 def test_what_happens_once_is_said_once_and_not_again(tmp_path, monkeypatch):
     monkeypatch.setenv("HOTLAP_CACHE", str(tmp_path / "cache"))
-    lib = build.library.__wrapped__
-    monkeypatch.setattr(choice, "library_of", lambda _: lib())
+    fresh = {torch.bfloat16: build.library.__wrapped__, torch.float32: build.library_fp32.__wrapped__}
+    monkeypatch.setattr(choice, "library_of", lambda dtype: fresh[dtype]())
     monkeypatch.setattr(choices, "SIZES", (1,))
     monkeypatch.setattr(choice, "SIZES", {"cpu": (4,)})
     told, clocks = [], []
@@ -126,7 +126,7 @@ def test_what_happens_once_is_said_once_and_not_again(tmp_path, monkeypatch):
         told.append([n for n in listener.notes if n in (telling.MEASURING, telling.BUILDING)])
         clocks.append(done.clocks)
     assert told[0].count(telling.MEASURING) == 1
-    compiled = build.NEEDED in build.cpu_features() and any(map(build.shutil.which, build.COMPILERS))
+    compiled = any(map(build.shutil.which, build.COMPILERS))
     assert told[0].count(telling.BUILDING) == compiled
     assert told[1] == []
     assert clocks[1]["compile"] < 0.1 < clocks[0]["compile"], "measured or built again, or on another clock"
