@@ -168,7 +168,8 @@ void norm(int kind, int images, int height, int width, int channels, bool pooled
             for (size_t k : of) v += std::pow(largest[k] - m, 2) / of.size();
             const double s = 1 / std::sqrt(v + eps);
             for (size_t k : of) {
-                const double h = (largest[k] - m) * s, z = h * weight[c] + bias[c], d = g[k] * act(kind, z, alpha, true);
+                const double h = (largest[k] - m) * s, z = h * weight[c] + bias[c];
+                const double d = g[k] * act(kind, z, alpha, true);
                 wanted_y[k] = act(kind, z, alpha, false);
                 sum_d += d, sum_dh += d * h;
             }
