@@ -33,7 +33,7 @@ bool failed = false;
 // Numbers at an odd offset, with what must stay as it is on both sides.
 struct Values {
     std::vector<float> all;
-    explicit Values(size_t count, double middle = 0, double width = 0) : all(count + 2, 77.0f) {
+    explicit Values(size_t count, double middle = 9, double width = 0) : all(count + 2, 77.0f) {
         static uint32_t state = 1;
         for (size_t i = 0; i < count; i++) {
             state = state * 1664525u + 1013904223u;
