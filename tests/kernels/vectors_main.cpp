@@ -33,7 +33,7 @@ bool failed = false;
 // Numbers at an odd offset, with what must stay as it is on both sides.
 struct Values {
     std::vector<float> all;
-    explicit Values(size_t count, double middle = 0, double width = 0) : all(count + 2, 77.0f) {
+    explicit Values(size_t count, double middle = 9, double width = 0) : all(count + 2, 77.0f) {
         static uint32_t state = 1;
         for (size_t i = 0; i < count; i++) {
             state = state * 1664525u + 1013904223u;
@@ -168,7 +168,8 @@ void norm(int kind, int images, int height, int width, int channels, bool pooled
             for (size_t k : of) v += std::pow(largest[k] - m, 2) / of.size();
             const double s = 1 / std::sqrt(v + eps);
             for (size_t k : of) {
-                const double h = (largest[k] - m) * s, z = h * weight[c] + bias[c], d = g[k] * act(kind, z, alpha, true);
+                const double h = (largest[k] - m) * s, z = h * weight[c] + bias[c];
+                const double d = g[k] * act(kind, z, alpha, true);
                 wanted_y[k] = act(kind, z, alpha, false);
                 sum_d += d, sum_dh += d * h;
             }

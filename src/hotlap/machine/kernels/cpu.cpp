@@ -14,7 +14,8 @@
 
 #include "lanes.h"
 
-#include "norm.h"
+using number = bf16;
+#include "norm.h"  // pool, norm and activation
 
 // ---- weight gradient -------------------------------------------------------------------------------------
 //
@@ -123,23 +124,4 @@ extern "C" void weight_gradient(const bf16* x, const bf16* g, float* dw, int ima
                     dw[(size_t(o) * taps + t) * c_in + i] = total;
                 }
     }
-}
-
-// ---- pool, norm and activation ---------------------------------------------------------------------------
-
-extern "C" void pool_norm_act(const Shape* shape, int activation, float alpha, const bf16* x,
-                              const float* weight, const float* bias, float eps, int known, float* mean,
-                              float* invstd, float* variance, bf16* pooled, uint8_t* where, bf16* y) {
-    with_activation(activation, alpha, [&](auto act) {
-        forward(*shape, act, x, weight, bias, eps, known, mean, invstd, variance, pooled, where, y);
-    });
-}
-
-extern "C" void pool_norm_act_backward(const Shape* shape, int activation, float alpha, const bf16* g,
-                                       const bf16* middle, const uint8_t* where, const float* weight,
-                                       const float* bias, const float* mean, const float* invstd,
-                                       bf16* scratch, bf16* dx, float* dweight, float* dbias) {
-    with_activation(activation, alpha, [&](auto act) {
-        backward(*shape, act, g, middle, where, weight, bias, mean, invstd, scratch, dx, dweight, dbias);
-    });
 }

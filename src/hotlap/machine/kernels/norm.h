@@ -1,7 +1,7 @@
-// Pool, norm and activation in one, forward and backward, for images in float32 or bfloat16: y = act(norm(pool(x))),
-// where pool takes the largest of 2 x 2 pixels or nothing at all, and norm is batch norm over `splits` parts of the
-// batch apart. Sums are of float32 within an image and of float64 over images. Channels come in sixteens. Who
-// includes this has `load` and `store` of its images' numbers.
+// Pool, norm and activation in one, forward and backward: y = act(norm(pool(x))), where pool takes the largest of
+// 2 x 2 pixels or nothing at all, and norm is batch norm over `splits` parts of the batch apart. Images are NHWC, in
+// what `number` is, which who includes this says and has a `load` and a `store` of; channels come in sixteens.
+// Sums are of float32 within an image and of float64 over images.
 
 #pragma once
 
@@ -99,13 +99,12 @@ std::vector<double> summed(const Shape& s, Body body) {
 inline void add(float* to, lanes v) { store(to, load(to) + v); }
 
 // The largest of 2 x 2 pixels and which it was (the first of several), row by row.
-template <class T>
-void pool_image(const Shape& s, const T* x, T* pooled, uint8_t* where, float* sum, float* square) {
+void pool_image(const Shape& s, const number* x, number* pooled, uint8_t* where, float* sum, float* square) {
     const size_t row = size_t(s.width) * s.channels;
     const size_t beside[4] = {0, size_t(s.channels), row, row + s.channels};
     for (int r = 0; r < s.out_h(); r++)
         for (int c = 0; c < s.out_w(); c++) {
-            const T* from = x + 2 * r * row + 2 * size_t(c) * s.channels;
+            const number* from = x + 2 * r * row + 2 * size_t(c) * s.channels;
             for (int k = 0; k < s.channels; k += LANES, pooled += LANES, where += LANES) {
                 lanes best = load(from + k);
                 whole at = {};
@@ -119,31 +118,29 @@ void pool_image(const Shape& s, const T* x, T* pooled, uint8_t* where, float* su
 }
 
 // What is written for a pooled pixel's gradient: it goes to where the largest was, and 0 to the others.
-template <class T>
-inline void spread(const Shape& s, lanes v, const uint8_t* where, T* dx, int r, int c, int k) {
+inline void spread(const Shape& s, lanes v, const uint8_t* where, number* dx, int r, int c, int k) {
     const size_t row = size_t(s.width) * s.channels;
-    T* to = dx + 2 * r * row + 2 * size_t(c) * s.channels + k;
+    number* to = dx + 2 * r * row + 2 * size_t(c) * s.channels + k;
     const size_t beside[4] = {0, size_t(s.channels), row, row + s.channels};
     const whole at = load_small(where);
     for (int i = 0; i < 4; i++) store(to + beside[i], only(at == i, v));
 }
 
 // The last row and column that an odd image has beyond its pooled pixels.
-template <class T>
-void clear_rest(const Shape& s, T* dx) {
+void clear_rest(const Shape& s, number* dx) {
     const size_t row = size_t(s.width) * s.channels;
     if (s.width % 2)
         for (int r = 0; r < s.height; r++)
-            std::memset(dx + (r + 1) * row - s.channels, 0, sizeof(T) * s.channels);
-    if (s.height % 2) std::memset(dx + (s.height - 1) * row, 0, sizeof(T) * row);
+            std::memset(dx + (r + 1) * row - s.channels, 0, sizeof(number) * s.channels);
+    if (s.height % 2) std::memset(dx + (s.height - 1) * row, 0, sizeof(number) * row);
 }
 
-template <class T, class Act>
-void forward(const Shape& s, Act act, const T* x, const float* weight, const float* bias, float eps,
-             int known, float* mean, float* invstd, float* variance, T* pooled, uint8_t* where, T* y) {
+template <class Act>
+void forward(const Shape& s, Act act, const number* x, const float* weight, const float* bias, float eps,
+             int known, float* mean, float* invstd, float* variance, number* pooled, uint8_t* where, number* y) {
     const int channels = s.channels;
     const std::vector<double> sums = summed(s, [&](int n, float* sum, float* square) {
-        const T* from = x + n * s.x_image();
+        const number* from = x + n * s.x_image();
         if (s.pool == 2) {
             pool_image(s, from, pooled + n * s.image(), where + n * s.image(), sum, square);
         } else if (!known) {
@@ -169,31 +166,31 @@ void forward(const Shape& s, Act act, const T* x, const float* weight, const flo
             scale[i] = invstd[i] * weight[k];
             shift[i] = bias[k] - mean[i] * scale[i];
         }
-    const T* middle = s.pool == 2 ? pooled : x;
+    const number* middle = s.pool == 2 ? pooled : x;
 #pragma omp parallel for schedule(static)
     for (int n = 0; n < s.images; n++) {
         const float *a = &scale[s.part(n) * channels], *b = &shift[s.part(n) * channels];
-        const T* from = middle + n * s.image();
-        T* to = y + n * s.image();
+        const number* from = middle + n * s.image();
+        number* to = y + n * s.image();
         for (int p = 0; p < s.pixels(); p++, from += channels, to += channels)
             for (int k = 0; k < channels; k += LANES)
                 store(to + k, act.value(load(from + k) * load(a + k) + load(b + k)));
     }
 }
 
-template <class T, class Act>
-void backward(const Shape& s, Act act, const T* g, const T* middle, const uint8_t* where,
-              const float* weight, const float* bias, const float* mean, const float* invstd, T* scratch,
-              T* dx, float* dweight, float* dbias) {
+template <class Act>
+void backward(const Shape& s, Act act, const number* g, const number* middle, const uint8_t* where,
+              const float* weight, const float* bias, const float* mean, const float* invstd, number* scratch,
+              number* dx, float* dweight, float* dbias) {
     const int channels = s.channels;
     // of normalised values h = (x - mean) * invstd and d = g * act'(h * weight + bias): the sums of d and d * h
-    auto normal = [&](int i, int k, const T* from) {
+    auto normal = [&](int i, int k, const number* from) {
         return (load(from + k) - load(mean + i + k)) * load(invstd + i + k);
     };
     const std::vector<double> sums = summed(s, [&](int n, float* sum_d, float* sum_dh) {
         const int i = s.part(n) * channels;
-        const T *from = middle + n * s.image(), *gradient = g + n * s.image();
-        T* kept = scratch + n * s.image();
+        const number *from = middle + n * s.image(), *gradient = g + n * s.image();
+        number* kept = scratch + n * s.image();
         for (int p = 0; p < s.pixels(); p++, from += channels, gradient += channels, kept += channels)
             for (int k = 0; k < channels; k += LANES) {
                 const lanes h = normal(i, k, from), z = h * load(weight + k) + load(bias + k);
@@ -219,14 +216,15 @@ void backward(const Shape& s, Act act, const T* g, const T* middle, const uint8_
 #pragma omp parallel for schedule(static)
     for (int n = 0; n < s.images; n++) {
         const int i = s.part(n) * channels;
-        const T *from = middle + n * s.image(), *kept = scratch + n * s.image();
+        const number *from = middle + n * s.image(), *kept = scratch + n * s.image();
         const uint8_t* at = s.pool == 2 ? where + n * s.image() : nullptr;
-        T* to = dx + n * s.x_image();
+        number* to = dx + n * s.x_image();
         if (at) clear_rest(s, to);
         for (int p = 0; p < s.pixels(); p++, from += channels, kept += channels)
             for (int k = 0; k < channels; k += LANES) {
                 const lanes h = normal(i, k, from);
-                const lanes d = (load(kept + k) - load(&mean_d[i + k]) - h * load(&mean_dh[i + k])) * load(&scale[i + k]);
+                const lanes own = load(kept + k) - load(&mean_d[i + k]) - h * load(&mean_dh[i + k]);
+                const lanes d = own * load(&scale[i + k]);
                 if (at)
                     spread(s, d, at + size_t(p) * channels + k, to, p / s.out_w(), p % s.out_w(), k);
                 else
@@ -247,3 +245,19 @@ void with_activation(int kind, float alpha, Work work) {
 
 }  // namespace
 
+extern "C" void pool_norm_act(const Shape* shape, int activation, float alpha, const number* x,
+                              const float* weight, const float* bias, float eps, int known, float* mean,
+                              float* invstd, float* variance, number* pooled, uint8_t* where, number* y) {
+    with_activation(activation, alpha, [&](auto act) {
+        forward(*shape, act, x, weight, bias, eps, known, mean, invstd, variance, pooled, where, y);
+    });
+}
+
+extern "C" void pool_norm_act_backward(const Shape* shape, int activation, float alpha, const number* g,
+                                       const number* middle, const uint8_t* where, const float* weight,
+                                       const float* bias, const float* mean, const float* invstd,
+                                       number* scratch, number* dx, float* dweight, float* dbias) {
+    with_activation(activation, alpha, [&](auto act) {
+        backward(*shape, act, g, middle, where, weight, bias, mean, invstd, scratch, dx, dweight, dbias);
+    });
+}

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16, REGISTERS = 32;
@@ -92,9 +93,11 @@ inline lanes smaller(lanes a, lanes b) { return a < b ? a : b; }
 
 // Takes v, which is the kth, where it is larger than the best so far or is no number.
 inline void take_larger(lanes v, int k, lanes& best, whole& which) {
-    const whole more = (v > best) | (v != v);
-    best = more ? v : best;
-    which = more ? whole{} + k : which;
+    const whole own = whole{} + k;
+    which = v > best ? own : which;
+    which = v != v ? own : which;
+    best = v > best ? v : best;
+    best = v != v ? v : best;
 }
 
 // e^v to about 1e-7 of itself, v at most 88: v = n ln 2 + f, and e^f by its series

@@ -149,7 +149,7 @@ void convolve(const float* x, const uint8_t* x_which, const float* filters, floa
 #pragma omp for schedule(static)
         for (int job = 0; job < jobs; job++) {
             const int begin = job * batch, count = std::min(batch, tiles.count() - begin);
-            for (int t = 0; t < up_to(LOW, count); t++) {
+            for (int t = 0; t < count; t++) {
                 const Patch<float, WINDOW, FROM_POOLED> window(tiles, x, x_which, in, begin + t);
                 transform(look, window, in, v + size_t(t) * row, v_spot);
             }
