@@ -244,6 +244,7 @@ def test_doctor_measures_once_and_then_uses_what_is_kept(cli, tmp_path, monkeypa
         assert "3.3x the slowest" in first["used"]["why"]
     text = cli("doctor", "--threads", "1").out
     assert "bf16       channels-last  off       3.0" in text
+    assert f"hotlap's own kernels in {first['used']['precision']}, against" in text
     assert cli("doctor", "--threads", "1", "--measure").status == 0
     assert len(calls) == 2
     # a damaged measurement is made again

@@ -36,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
     device = prepare("auto", args.threads)
     allocator = tune_allocator() if device.type == "cpu" else "CUDA's caching allocator"
     choices = measured_choices(again=args.measure, compiled=args.compiled)
-    precision = resolve(Numerics(kernels="none"), device).precision
-    missing = choice.missing(device, precision)
-    kernels = {} if missing else choice.measured(again=args.measure, device=device, precision=precision)
+    fastest = resolve(Numerics(kernels="none"), device).precision
+    missing = choice.missing(device, fastest)
+    kernels = {} if missing else choice.measured(again=args.measure, device=device, precision=fastest)
     backend = resolve(Numerics(), device)
     facts = machine_facts()
     out.say("machine")
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     for (precision, layout, compiled), ms in sorted(choices.items(), key=lambda kv: kv[1]):
         rows.append((precision, layout.replace("_", "-"), compiled, f"{ms:.1f}", f"{ms / best:.2f}x"))
     out.columns(rows, indent="  ")
-    out.say(f"\nhotlap's own kernels in {precision}, against PyTorch's operations for the same")
+    out.say(f"\nhotlap's own kernels in {fastest}, against PyTorch's operations for the same")
     if missing:
         out.say(f"  none: {missing}")
     else:
