@@ -16,6 +16,8 @@ import sys
 import time
 from functools import partial
 
+import hotlap  # noqa: F401  HOTLAP_ISA holds PyTorch to it only if it comes first
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(
