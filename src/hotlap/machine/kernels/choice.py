@@ -28,6 +28,7 @@ from hotlap.machine.telling import MEASURING, say
 WORDS = {"convolution": "convolutions", "pool_norm_act": "pool, norm and activation"}
 KERNELS = {"cpu": tuple(WORDS), "cuda": ("pool_norm_act",)}  # by kind of device
 RUN_IN = {"cpu": "in bf16, channels-last, not compiled", "cuda": "channels-last, not in fp64, not compiled"}
+NO_SUCH_DEVICE = "there are none for this device"
 CPU = torch.device("cpu")
 REPLAYS = 20
 SIZES = {"cpu": (4, 64, 256), "cuda": (1024,)}  # images of a contest
@@ -43,6 +44,8 @@ def missing(device: torch.device) -> str | None:
     """In words why there are none on a device; None if there are."""
     if device.type == "cuda":
         return missing_on_gpu(device)
+    if device.type not in KERNELS:
+        return NO_SUCH_DEVICE
     found = library()
     return found if isinstance(found, str) else None
 
@@ -50,7 +53,7 @@ def missing(device: torch.device) -> str | None:
 def mendable(device: torch.device) -> str:
     """Why a device that could have them has none, in words; empty where it has, or never can."""
     why = missing(device) or ""
-    return "" if why == NO_SUCH_PROCESSOR else why
+    return "" if why in (NO_SUCH_PROCESSOR, NO_SUCH_DEVICE) else why
 
 
 @functools.cache
@@ -80,7 +83,8 @@ def choose(
     """
     if asked == "none" or (asked == "auto" and not possible):
         return "none"
-    why = missing(device) if possible else f"on this device they run {RUN_IN[device.type]}"
+    runs_in = RUN_IN.get(device.type)
+    why = missing(device) if possible or not runs_in else f"on this device they run {runs_in}"
     if why is None and asked == "convolution" and asked not in KERNELS[device.type]:
         why = "there are none for a GPU"
     if why is not None:
