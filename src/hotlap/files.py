@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import fcntl
 import functools
 import os
 import tempfile
@@ -13,6 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hotlap.errors import UserError
+
+try:
+    import fcntl
+
+    LOCKS = True
+except ImportError:  # on Windows nobody waits for anybody
+    LOCKS = False
 
 Notify = Callable[[str], None]
 
@@ -123,7 +129,9 @@ def locked(target: Path, notify: Notify = silent) -> Iterator[None]:
 def _acquire(path: Path, target: Path, notify: Notify) -> int:
     said = False
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        if not LOCKS:
+            return fd
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
 import hotlap
+from helpers import FP32, noise_dataset
+from hotlap import find_recipe
 from hotlap.engine.clock import Clock, process_age
+from hotlap.engine.lower import lower
+from hotlap.engine.program import Program
 from hotlap.runs.checkpoint import load_model
+from hotlap.runs.choosing import Chosen
 from hotlap.runs.reporter import Reporter
 
 TINY = {
@@ -51,6 +57,25 @@ def test_what_a_machine_lacks_is_built_on_the_compile_clock(tmp_path, monkeypatc
     monkeypatch.setattr(ready, "resolve", lambda *a: time.sleep(0.3) or resolve(*a))
     found = hotlap.train("demo", data="patterns:200,50", out=tmp_path / "r", reporter=Reporter(), **TINY)
     assert found.clocks["compile"] >= 0.3
+
+
+def test_what_was_measured_before_the_clock_is_on_the_compile_clock_too(tmp_path, monkeypatch):
+    def sized(recipe, source, how, *_):
+        return Chosen(recipe, how, (), setup_s=100.0)
+
+    monkeypatch.setattr("hotlap.runs.start.sized", sized)
+    found = hotlap.train("demo", data="patterns:200,50", out=tmp_path / "r", reporter=Reporter(), **TINY)
+    assert found.clocks["compile"] >= 100
+    assert 0 <= found.clocks["cold"] < 50
+    assert found.clocks["train"] < 50
+
+
+def test_what_a_held_front_is_made_of_is_built_before_training(monkeypatch):
+    held = []
+    monkeypatch.setattr(Program, "_hold", lambda made: held.append(made))
+    made = lower(replace(find_recipe("demo").plan(), batch_size=16), noise_dataset(), FP32)
+    made.compile()
+    assert held == [made], "it would be built inside the train clock"
 
 
 def test_the_model_in_hand_is_the_model_on_disk(result, tmp_path):

@@ -43,7 +43,7 @@ def changes(parser: argparse.ArgumentParser) -> None:
         help="set a value of the plan, such as batch_size=1000 or net.widths=[64,128,256];"
         " `hotlap recipes show RECIPE` lists every key with its value",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
 
 

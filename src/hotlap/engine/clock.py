@@ -86,6 +86,8 @@ def wait_for(device: torch.device) -> None:
     """Return when the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def process_age() -> float:

@@ -198,12 +198,14 @@ class Program:
         """Compile and capture every structure and the final evaluation on dummy data; call `upload` and
         `begin` afterwards.
 
-        Does nothing for an eager step on a CPU, which needs neither.
+        An eager step on a CPU needs neither; what its front is made of is built and measured, if it has one.
         """
         on_gpu = self.backend.device.type == "cuda"
         if on_gpu or self.backend.compile:
             self.feed.compile()
             self.rehearse(capture=on_gpu)
+        else:
+            self._hold()
 
     def rehearse(self, capture: bool) -> None:
         """Run a step of every structure, or capture each, and the final evaluation with them."""

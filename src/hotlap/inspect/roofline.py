@@ -29,7 +29,7 @@ from hotlap.nets.layers import Network
 Pass = Literal["forward", "input gradient", "weight gradient"]
 PASSES: tuple[Pass, ...] = ("forward", "input gradient", "weight gradient")
 PEAK_SHAPES = ((128, 16), (256, 16), (256, 8), (512, 8))  # channels in and out, side; kernel 3
-PEAK_FLOP = {"cpu": 3e10, "cuda": 2e12}  # of one convolution whose rate is measured
+PEAK_FLOP = {"cpu": 3e10, "cuda": 2e12, "mps": 2e11}  # of one convolution whose rate is measured
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
+from torch import Tensor
 
 from hotlap.errors import UserError
 from hotlap.machine.allocator import tune_allocator
@@ -20,15 +23,26 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"--device {name}: no such device; give auto, cpu, cuda or cuda:N") from None
+        raise UserError(f"--device {name}: no such device; give auto, cpu, cuda, cuda:N or mps") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         built = "sees none" if torch.version.cuda else "was built without CUDA"
         raise UserError(f"--device {name}: PyTorch {torch.__version__} {built}; use --device cpu or auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices; count from 0")
-    if device.type not in ("cuda", "cpu"):
-        raise UserError(f"--device {name}: hotlap runs on cpu and cuda; use one of them")
+    if device.type not in ("cuda", "cpu", "mps"):
+        raise UserError(f"--device {name}: hotlap runs on cpu, cuda and mps; use one of them")
+    if device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError(
+                f"--device {name}: PyTorch {torch.__version__} sees none; use --device cpu or auto"
+            )
+        warnings.warn(f"--device {name}: untested; PyTorch's own operations, step by step", stacklevel=2)
     return device
+
+
+def doubled(x: Tensor) -> Tensor:
+    """x in float64; on the CPU where its device has none."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def prepare(name: str, threads: int | None = None) -> torch.device:

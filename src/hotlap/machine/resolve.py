@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from hotlap.errors import UserError
 from hotlap.machine.backend import Backend
 from hotlap.machine.choices import Choice, measured_choices
 from hotlap.machine.kernels import choice
@@ -13,14 +14,22 @@ from hotlap.machine.numerics import Numerics
 
 
 def resolve(numerics: Numerics, device: torch.device, cache_dir: Path | None = None) -> Backend:
-    """The backend for a plan's numerics on `device`: explicit values as they are, `auto` by measurement."""
+    """The backend for a plan's numerics on `device`: explicit values as they are, `auto` by measurement.
+
+    Raises:
+        UserError: the device has no such arithmetic, or kernels were asked for that cannot be had.
+    """
     asked = (numerics.precision, numerics.memory_format, numerics.compile)
     half = numerics.precision == "half"
+    if device.type == "mps" and numerics.precision == "fp64":
+        raise UserError("numerics.precision = 'fp64': --device mps has no float64; use --device cpu")
     if half:
-        asked = ("fp16" if device.type == "cuda" else "auto", *asked[1:])
+        asked = ("auto" if device.type == "cpu" else "fp16", *asked[1:])
     if device.type == "cuda":
         best: Choice = ("bf16" if torch.cuda.is_bf16_supported() else "fp16", "channels_last", "off")
         why = "CUDA: half precision, channels-last, the step captured as a graph"
+    elif device.type == "mps":
+        best, why = ("fp32", "contiguous", "off"), "mps: PyTorch's own operations in fp32, step by step"
     elif "auto" in asked[:2]:
         # compiling takes longer than it saves in a short run, so only an explicit `on` compiles
         found = {c: ms for c, ms in measured_choices(cache_dir).items() if c[2] == "off"}
@@ -36,7 +45,7 @@ def resolve(numerics: Numerics, device: torch.device, cache_dir: Path | None = N
     if device.type == "cpu" and chosen[0] == "fp16":
         why = "as asked, though a CPU trains in fp16 hundreds of times slower than in bf16"
     precisions = ("bf16", "fp32") if device.type == "cpu" else ("bf16", "fp16", "fp32")
-    possible = chosen[0] in precisions and chosen[1:] == ["channels_last", "off"]
+    possible = device.type != "mps" and chosen[0] in precisions and chosen[1:] == ["channels_last", "off"]
     kernels = choice.choose(numerics.kernels, possible, cache_dir, device, chosen[0])
     allowed = zip(asked, (precisions, ("channels_last",), ("off",)), strict=True)
     free = numerics.kernels == "auto" and all(a == "auto" or a in own for a, own in allowed)

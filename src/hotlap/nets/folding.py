@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hotlap.machine.backend import Backend
+from hotlap.machine.device import doubled
 from hotlap.machine.kernels import frozen
 from hotlap.nets.layers import BatchNorm, Conv2d, Network, sides
 
@@ -29,14 +30,15 @@ class FoldedConv(nn.Module):
 
     def __init__(self, conv: Conv2d, norm: BatchNorm, most: float | None, dtype: torch.dtype):
         super().__init__()
-        scale = norm.weight.double() / (norm.running_var.double() + norm.norm.eps).sqrt()
-        weight = conv.weight.double() * scale[:, None, None, None]
-        bias = norm.bias.double() - norm.running_mean.double() * scale
-        self.register_buffer("weight", weight.to(dtype).to(memory_format=torch.channels_last))
-        self.register_buffer("bias", bias.to(dtype))
+        scale = doubled(norm.weight) / (doubled(norm.running_var) + norm.norm.eps).sqrt()
+        weight = doubled(conv.weight) * scale[:, None, None, None]
+        bias = doubled(norm.bias) - doubled(norm.running_mean) * scale
+        on = conv.weight.device
+        self.register_buffer("weight", weight.to(on, dtype).to(memory_format=torch.channels_last))
+        self.register_buffer("bias", bias.to(on, dtype))
         self.kernel, self.stride, self.same = conv.kernel, conv.stride, conv.same
         self.held = frozen.Frozen(self.weight, self.bias, conv.stride, conv.groups, most)
-        own = weight.device.type == "cpu" and frozen.possible(self.weight, conv.stride, conv.groups, most)
+        own = on.type == "cpu" and frozen.possible(self.weight, conv.stride, conv.groups, most)
         if own and frozen.pays(dtype, torch.get_num_threads()):
             taps = frozen.pack(weight, bias, dtype)  # not rounded: our own kernel multiplies in float32
             self.held = frozen.Frozen(self.weight, self.bias, conv.stride, conv.groups, most, taps)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hotlap.machine.device import doubled
 from hotlap.machine.kernels.choice import used
 from hotlap.machine.kernels.cpu import Convolution, ConvolutionPool, is_ours, takes_convolution
 from hotlap.machine.kernels.functions import pool_norm_act, takes_norm
@@ -342,14 +343,14 @@ def whitening_filters(images: Tensor, stem: WhitenStem) -> Tensor:
         cov += patches.T @ patches
         count += len(patches)
     # float64: the smallest eigenvalues of an image's patches are thousands of times below the largest
-    values, vectors = torch.linalg.eigh((cov / max(count, 1)).double())
+    values, vectors = torch.linalg.eigh(doubled(cov / max(count, 1)))
     filters = (vectors / (values + stem.eps).clamp_min(1e-12).sqrt()).T.flip(0)
     # an eigenvector's sign is the solver's whim: make its largest entry positive, on every machine
     largest = filters.abs().argmax(1, keepdim=True)
     filters = filters * filters.gather(1, largest).sign()
     if stem.signs == 2:
         filters = torch.cat((filters, -filters))
-    out: Tensor = filters.reshape(-1, c, k, k).to(images.dtype)
+    out: Tensor = filters.reshape(-1, c, k, k).to(images.device, images.dtype)
     return out
 
 

@@ -240,7 +240,7 @@ def surroundings(environment: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         "processor": machine.get("cpu"),
         "extensions": ", ".join(machine.get("cpu_features", [])),
         "cores, threads": f"{machine['cores']}, {machine['threads']} used" if "cores" in machine else "",
-        "memory": f"{machine['memory_gib']:g} GiB" if "memory_gib" in machine else "",
+        "memory": f"{machine['memory_gib']:g} GiB" if machine.get("memory_gib") else "",
         "GPUs": ", ".join(machine.get("gpus", [])),
         "device": environment.get("device"),
         "arithmetic": environment.get("precision"),

@@ -109,7 +109,8 @@ def measured_speeds(
 
 
 def path_of(backend: Backend, cache_dir: Path | None) -> Path:
-    on = "cpu" if backend.device.type == "cpu" else torch.cuda.get_device_name(backend.device)
+    device = backend.device
+    on = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return user_cache(cache_dir) / f"trunks-{slug(on)}-{machine_key()}.json"
 
 

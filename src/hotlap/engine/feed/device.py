@@ -172,9 +172,10 @@ def resized(x: Tensor, scale: float, layout: torch.memory_format) -> Tensor:
 def resizing(size: int, to: int, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(to * channels, size * channels): `to` pixels as weighted means of `size`, each channel by itself. The
     weights fall in a straight line with the distance, to 0 at the distance of two of the resulting pixels."""
-    wide = partial(torch.arange, dtype=torch.float64, device=device)
+    at = torch.device("cpu") if device.type == "mps" else device  # which has no float64
+    wide = partial(torch.arange, dtype=torch.float64, device=at)
     step = size / to
     distances = (wide(to)[:, None] + 0.5) * step - (wide(size) + 0.5)
     weights = (1 - distances.abs() / step).clamp(min=0)
     weights /= weights.sum(1, keepdim=True)
-    return torch.kron(weights, torch.eye(channels, dtype=torch.float64, device=device)).to(dtype)
+    return torch.kron(weights, torch.eye(channels, dtype=torch.float64, device=at)).to(device, dtype)

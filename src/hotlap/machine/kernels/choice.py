@@ -32,6 +32,7 @@ RUN_IN = {
     "cpu": "in bf16 or fp32, channels-last, not compiled",
     "cuda": "channels-last, not in fp64, not compiled",
 }
+NO_SUCH_DEVICE = "there are none for this device"
 CPU = torch.device("cpu")
 REPLAYS = 20
 SIZES = {"cpu": (4, 64, 256), "cuda": (1024,)}  # images of a contest
@@ -47,6 +48,8 @@ def missing(device: torch.device, precision: str = "bf16") -> str | None:
     """In words why there are none on a device in a precision; None if there are."""
     if device.type == "cuda":
         return missing_on_gpu(device)
+    if device.type not in KERNELS:
+        return NO_SUCH_DEVICE
     found = library_of(DTYPES[precision])
     return found if isinstance(found, str) else None
 
@@ -54,7 +57,7 @@ def missing(device: torch.device, precision: str = "bf16") -> str | None:
 def mendable(device: torch.device, precision: str = "bf16") -> str:
     """Why a device that could have them has none, in words; empty where it has, or never can."""
     why = missing(device, precision) or ""
-    return "" if why == NO_SUCH_PROCESSOR else why
+    return "" if why in (NO_SUCH_PROCESSOR, NO_SUCH_DEVICE) else why
 
 
 @functools.cache
@@ -88,7 +91,8 @@ def choose(
     """
     if asked == "none" or (asked == "auto" and not possible):
         return "none"
-    why = missing(device, precision) if possible else f"on this device they run {RUN_IN[device.type]}"
+    runs_in = RUN_IN.get(device.type)
+    why = missing(device, precision) if possible or not runs_in else f"on this device they run {runs_in}"
     if why is None and asked == "convolution" and asked not in KERNELS[device.type]:
         why = "there are none for a GPU"
     if why is not None:
