@@ -4,6 +4,9 @@
     python benchmarks/own_images.py --fashion fashion-mnist       # the four IDX files
     python benchmarks/own_images.py --digits                      # scikit-learn's digits, as arrays
     python benchmarks/own_images.py --many 200000                 # so many of 64x64: what memory they take
+    python benchmarks/own_images.py --once clothes                # any images, as they come
+    python benchmarks/own_images.py --minutes 2 6 --photos DIR    # timed: CIFAR-10 by fast94, and photographs
+    python benchmarks/own_images.py --tree                        # CIFAR-10 as PNG files against its binary
 
 Photographs are trained on with twenty of them left out, then with all (only twenty are new), then from
 scratch. Wall seconds are of the whole process, with a cache that was empty. The machine is measured before
@@ -82,6 +85,55 @@ def photographs(folder: Path, cache: Path, at: Path) -> None:
     show("from scratch", *hotlap(cache, "train", "fitted", *train[1:], at / "scratch"))
 
 
+def to_the_minute(minutes: list[float], photos: Path | None, cache: Path, at: Path) -> None:
+    """Runs that are to take so long: CIFAR-10 by fast94, photographs by what suits them."""
+    for m in minutes:
+        sets = [("cifar10", ("fast94", "--data", "cifar10"))]
+        if photos:
+            sets.append((photos.name, ("--data", photos)))
+        for name, words in sets:
+            out = at / f"{name}-{m:g}"
+            done = hotlap(cache, "train", *words, "--minutes", f"{m:g}", "--json", "--out", out)
+            show(f"{name}, --minutes {m:g}", *done)
+            print(f"    {done[0] / (60 * m):.3f} of the time, {done[2]['steps']} steps", flush=True)
+
+
+def tree(cache: Path, at: Path) -> None:
+    """CIFAR-10 written as a class-per-folder tree of PNG files, and both trained on."""
+    import numpy as np
+    from PIL import Image
+
+    from hotlap import load_data
+
+    whole = load_data("cifar10")
+    folder = at / "tree"
+    for name, split in (("train", whole.train), ("test", whole.test)):
+        for i, (pixels, label) in enumerate(zip(split.images, split.labels, strict=True)):
+            group = folder / name / whole.spec.class_names[label]
+            group.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.asarray(pixels)).save(group / f"{i}.png", compress_level=1)
+    start = time.perf_counter()
+    hotlap(cache, "data", "get", folder, "--json")
+    print(f"decoded and packed: {60_000 / (time.perf_counter() - start):,.0f} images/s", flush=True)
+    again = load_data(folder)
+    for name in ("train", "test"):
+        a, b = (contents(getattr(d, name)) for d in (whole, again))
+        print(f"{name}: {'the same images with the same labels' if a == b else 'NOT the same'}", flush=True)
+    for seed in (0, 1):
+        for data in (folder, "cifar10"):
+            words = ("train", "fast94", "--data", data, "--seed", seed, "--json")
+            show(
+                f"fast94 on {Path(data).name}, seed {seed}",
+                *hotlap(cache, *words, "--out", at / f"{Path(data).name}{seed}"),
+            )
+
+
+def contents(split) -> list[tuple[bytes, int]]:  # type: ignore[no-untyped-def]
+    return sorted(
+        (image.tobytes(), int(label)) for image, label in zip(split.images, split.labels, strict=True)
+    )
+
+
 def digits(cache: Path, at: Path) -> None:
     import numpy as np
     from sklearn.datasets import load_digits
@@ -128,6 +180,9 @@ def main() -> None:
     parser.add_argument("--fashion", type=Path)
     parser.add_argument("--digits", action="store_true")
     parser.add_argument("--many", type=int)
+    parser.add_argument("--once", type=Path)
+    parser.add_argument("--minutes", type=float, nargs="+")
+    parser.add_argument("--tree", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
@@ -137,7 +192,9 @@ def main() -> None:
             f"{facts['machine']['cpu']}, {facts['machine']['threads']} threads: measured in {wall:.1f} s",
             flush=True,
         )
-        if args.photos:
+        if args.minutes:
+            to_the_minute(args.minutes, args.photos, cache, at)
+        elif args.photos:
             photographs(args.photos, cache, at)
         if args.fashion:
             words = ("train", "--data", args.fashion, "--json", "--out", at / "fashion")
@@ -146,6 +203,10 @@ def main() -> None:
             digits(cache, at)
         if args.many:
             many(args.many, cache, at)
+        if args.once:
+            show(args.once.name, *hotlap(cache, "train", "--data", args.once, "--json", "--out", at / "once"))
+        if args.tree:
+            tree(cache, at)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def standing_at(step: int):
     return program
 
 
-@pytest.mark.parametrize(("left_s", "fewer"), [(5.0, True), (60.0, False)])
+@pytest.mark.parametrize(("left_s", "fewer"), [(11.0, True), (38.0, False)])
 def test_the_rest_is_made_to_fit_with_everything_that_was_learnt(left_s, fewer):
     program = standing_at(20)  # of 40
     deadline = Deadline(time.monotonic(), left_s + END_S)
@@ -50,6 +50,14 @@ def test_the_rest_is_made_to_fit_with_everything_that_was_learnt(left_s, fewer):
     assert made.knobs_at(at)[lr] == pytest.approx(program.knobs_at(20)[lr], rel=0.15)
     steps = [p.step for p in train(made, Clock(FP32.device), 3, at, 1)]
     assert steps[-1] == made.steps
+
+
+@pytest.mark.parametrize(("left_s", "steps"), [(-9.0, 20), (1.0, 20), (500.0, 80)])
+def test_a_moment_s_standstill_does_not_end_a_run(left_s, steps):
+    program = standing_at(20)
+    made = stretched(program, 20, 20.0, END_S, Deadline(time.monotonic(), left_s + END_S))
+    assert made is not None
+    assert made.steps == steps
 
 
 def test_a_little_off_is_left_alone():

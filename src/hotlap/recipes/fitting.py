@@ -43,7 +43,7 @@ def fitted(spec: DataSpec) -> Fitted:
 
     - Groups of convolutions: as many as leave a map of 2 to 4 pixels before the head, one to six.
     - Widths: 256 in the last two groups, 64 before them, 32 before that; half of it up to 5,000 images.
-    - Epochs: so many that 400 million pixels are seen, 8 to 100. Batch: fifty steps an epoch, 32 to 768.
+    - Epochs: so many that 400 million pixels are seen, 8 to 100. Batch: fifty steps an epoch, 32 to 768, and at least two.
     - Moves: a sixteenth of the side. No mirror images where classes are called like characters.
     - Smaller images first only where they still fit the net.
     """
@@ -58,7 +58,7 @@ def fitted(spec: DataSpec) -> Fitted:
     )
     epochs = float(max(EPOCHS[0], min(EPOCHS[1], round(PIXELS / (count * spec.height * spec.width)))))
     batch = max(BATCHES[0], min(BATCHES[1], count // STEPS_AN_EPOCH // 32 * 32))
-    batch = min(batch, count)
+    batch = min(batch, max(1, count // 2))
     reasons.append(f"{count:,} images: {epochs:g} epochs in batches of {batch}")
     steps: list[Trick | Set] = [
         Set("net.widths", list(widths)),

@@ -127,7 +127,8 @@ def fit_first(run: Run, dataset: Dataset, backend: Backend, clock: Clock, report
     program.model.eval()
     with clock.measure("eval"):
         final, logits = judged(head, found["test"].values, dataset, plan)
-    row = row_of(head, found["train"], labels, final, clock)
+    one_view, _ = judged(head, found["test"].values[:, :1], dataset, plan)
+    row = row_of(head, found["train"], labels, one_view, clock)
     write_rows(run.folder, [row])
     reporter.row(row)
     computed = sum(f.computed for f in found.values())
@@ -180,7 +181,7 @@ def judged(head: Head, features: Tensor, dataset: Dataset, plan: Plan) -> tuple[
     return score(logits, labels, views.shape[1]), logits
 
 
-def row_of(head: Head, train: Features, labels: Tensor, final: Score, clock: Clock) -> Row:
+def row_of(head: Head, train: Features, labels: Tensor, tested: Score, clock: Clock) -> Row:
     """The row of the run's history before its first step."""
     logits = head.logits(train.values)
     loss = torch.nn.functional.cross_entropy(logits, labels).item()
@@ -190,7 +191,7 @@ def row_of(head: Head, train: Features, labels: Tensor, final: Score, clock: Clo
         "step": 0,
         "train_loss": loss,
         "train_accuracy": 100 * (logits.argmax(1) == labels).float().mean().item(),
-        "test_accuracy": final.accuracy,
+        "test_accuracy": tested.accuracy,
         "train_s": seconds,
         "images_per_s": len(labels) / max(seconds, 1e-9),
     }

@@ -31,6 +31,7 @@ SMALLER = (Resolution((0.6,), (0.75,)), Resolution((0.75,), (0.5,)))
 END_S = 2.0  # for analysis, report and files, beside the final evaluation
 OFF = 0.02  # of the whole time, that the end may be off before the rest is made anew
 LOOKS = 10  # at the clock, over a run
+MOST_CHANGE = 2.0  # of the rest's length at one look: a moment's standstill is not the machine's speed
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ def stretched(program: Program, step: int, rest_s: float, end_s: float, deadline
     left_s = deadline.left_s - end_s
     if abs(left_s - rest_s) < OFF * deadline.seconds:
         return None
-    epochs = program.plan.epochs * left_s / rest_s
-    plan = replace(program.plan, epochs=max(epochs, 2 / program.steps_per_epoch))
+    times = min(MOST_CHANGE, max(1 / MOST_CHANGE, left_s / rest_s))
+    plan = replace(program.plan, epochs=max(times * program.plan.epochs, 2 / program.steps_per_epoch))
     made = lower(plan, program.dataset, program.backend, program.start, program)
     take_over(made, program, step)
     return made
