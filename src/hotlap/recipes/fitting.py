@@ -43,7 +43,8 @@ def fitted(spec: DataSpec) -> Fitted:
 
     - Groups of convolutions: as many as leave a map of 2 to 4 pixels before the head, one to six.
     - Widths: 256 in the last two groups, 64 before them, 32 before that; half of it up to 5,000 images.
-    - Epochs: so many that 400 million pixels are seen, 8 to 100. Batch: fifty steps an epoch, 32 to 768, and at least two.
+    - Epochs: so many that 400 million pixels are seen, 8 to 100. Batch: fifty steps an epoch, 32 to 768;
+      two steps at least.
     - Moves: a sixteenth of the side. No mirror images where classes are called like characters.
     - Smaller images first only where they still fit the net.
     """
