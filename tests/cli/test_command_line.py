@@ -232,7 +232,7 @@ def test_a_mistake_is_one_line_with_status_2_and_leaves_nothing(cli, tmp_path, l
     ("line", "words"),
     [
         ("--device cdua", "--device cdua: no such device"),
-        ("--device mps", "--device mps: hotlap runs on cpu and cuda"),
+        ("--device mps", "--device mps: PyTorch "),
         ("--data cifar", "no data source 'cifar'"),
         ("--data patterns:1", "write patterns, patterns:TRAIN,TEST"),
         ("--data cifar10 --data-dir gone", "does not exist"),

@@ -92,7 +92,7 @@ def test_the_budget_takes_the_cheapest_and_keeps_their_order():
 def test_a_measured_rung_is_kept_and_read_back(tmp_path, monkeypatch):
     first = Ladder([tiny()], tmp_path / "l", data=DATA).measure(tiny(), 0.01)
     assert first.projection.train_s > 0
-    assert first.arithmetic == "fp32, channels-last"
+    assert first.arithmetic.startswith("fp32, channels-last")  # with our kernels, where they are faster
     monkeypatch.setattr(module, "project", lambda *_: pytest.fail("measured again"))
     again = Ladder([tiny()], tmp_path / "l", data=DATA)
     assert again.measure(tiny(), 0.01) == first
