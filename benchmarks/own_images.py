@@ -98,7 +98,7 @@ def to_the_minute(minutes: list[float], photos: Path | None, cache: Path, at: Pa
             print(f"    {done[0] / (60 * m):.3f} of the time, {done[2]['steps']} steps", flush=True)
 
 
-def tree(cache: Path, at: Path) -> None:
+def tree(seeds: list[int], cache: Path, at: Path) -> None:
     """CIFAR-10 written as a class-per-folder tree of PNG files, and both trained on."""
     import numpy as np
     from PIL import Image
@@ -119,7 +119,7 @@ def tree(cache: Path, at: Path) -> None:
     for name in ("train", "test"):
         a, b = (contents(getattr(d, name)) for d in (whole, again))
         print(f"{name}: {'the same images with the same labels' if a == b else 'NOT the same'}", flush=True)
-    for seed in (0, 1):
+    for seed in seeds:
         for data in (folder, "cifar10"):
             words = ("train", "fast94", "--data", data, "--seed", seed, "--json")
             show(
@@ -183,6 +183,7 @@ def main() -> None:
     parser.add_argument("--once", type=Path)
     parser.add_argument("--minutes", type=float, nargs="+")
     parser.add_argument("--tree", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of --tree")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
@@ -206,7 +207,7 @@ def main() -> None:
         if args.once:
             show(args.once.name, *hotlap(cache, "train", "--data", args.once, "--json", "--out", at / "once"))
         if args.tree:
-            tree(cache, at)
+            tree(args.seeds, cache, at)
 
 
 if __name__ == "__main__":
