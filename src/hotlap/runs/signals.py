@@ -42,9 +42,10 @@ def stop_requests() -> Iterator[list[int]]:
 
 
 @contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt, as SIGINT does, so that a peer under way is ended too.
+def terminated_as_interrupted(*more: int) -> Iterator[None]:
+    """Let SIGTERM, and those named, raise KeyboardInterrupt, so that a peer under way is ended too.
 
+    SIGINT does so by itself, but not in a process that was started in the background, which ignores it.
     Outside the main thread signals are left alone.
     """
 
@@ -52,14 +53,15 @@ def terminated_as_interrupted() -> Iterator[None]:
         raise KeyboardInterrupt
 
     try:
-        before = signal.signal(signal.SIGTERM, stop)
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, *more)}
     except ValueError:
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -70,7 +72,7 @@ def resumable(line: str) -> Iterator[None]:
         Interrupted: after one of these.
     """
     try:
-        with terminated_as_interrupted():
+        with terminated_as_interrupted(signal.SIGINT):
             yield
     except KeyboardInterrupt:
         raise Interrupted(line) from None
