@@ -68,6 +68,13 @@ def test_no_words_print_the_help(cli):
         assert cli(verb, "--help").status == 0
 
 
+def test_python_dash_m_is_the_command_line():
+    import hotlap
+
+    words = [sys.executable, "-m", "hotlap", "--version"]
+    assert subprocess.run(words, capture_output=True, text=True).stdout == f"hotlap {hotlap.__version__}\n"
+
+
 def test_the_version(cli):
     import hotlap
 

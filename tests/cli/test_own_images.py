@@ -140,7 +140,11 @@ def test_a_run_stopped_in_its_steps_goes_on_to_the_same_end(cli, tmp_path, monke
 
 @needs_weights
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_stopped_while_it_looks_goes_on_where_it_was(cli, tmp_path, monkeypatch, number):
+def test_a_run_that_is_stopped_while_it_looks_goes_on_where_it_was(
+    cli, tmp_path, monkeypatch, request, number
+):
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in what a shell starts in the background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, old))
     photos = pictures(tmp_path / "photos", {"red": 30, "green": 30}, 110)
     how = ("--set", "net.variant=lite0", "--size", "32", "--threads", "1", "--out", tmp_path / "a")
     real = features.computed

@@ -8,7 +8,8 @@ import torch
 from hotlap.deploy.fold import folded
 from hotlap.nets.build import build_net
 from hotlap.nets.describe import AirNet, EfficientNetLite, Norm, ResNet9, ResNet18, WhitenStem
-from hotlap.nets.layers import BatchNorm, Network
+from hotlap.nets.network import Network
+from hotlap.nets.norms import BatchNorm
 from hotlap.spec import DataSpec
 
 SPEC = DataSpec((3, 32, 32), tuple("abcdefg"), 1, 1, (0.0,) * 3, (1.0,) * 3)

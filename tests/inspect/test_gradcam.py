@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hotlap.inspect.gradcam import looked_at, map_at, place_of_last_map
-from hotlap.nets import layers
+from hotlap.nets import layers, network
 from hotlap.nets.build import build_net
 from hotlap.nets.describe import AirNet, EfficientNetLite, Norm, ResNet9, ResNet18
 from hotlap.spec import DataSpec
@@ -37,7 +37,7 @@ def test_a_planted_patch_is_found(pool):
     body = nn.Sequential(layers.Chain(layers.Conv2d(1, 2, kernel=3), nn.MaxPool2d(4)))
     body.append(layers.GlobalPool(pool))
     head = layers.Linear(4 if pool == "max_and_mean" else 2, 2, bias=False, unit=False, scale=1.0)
-    model = layers.Network(body, head)
+    model = network.Network(body, head)
     with torch.no_grad():
         model.body[0][0].weight.copy_(torch.tensor([1.0, -1.0]).view(2, 1, 1, 1).expand(2, 1, 3, 3))
         head.weight.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]).repeat(1, head.weight.shape[1] // 2))

@@ -25,13 +25,14 @@ from hotlap.machine.kernels.cpu import (
 from hotlap.machine.numerics import Numerics
 from hotlap.machine.resolve import resolve
 from hotlap.nets import Norm
-from hotlap.nets.layers import BatchNorm, Chain, Conv2d
+from hotlap.nets.layers import Chain, Conv2d
+from hotlap.nets.norms import BatchNorm
 from hotlap.recipes import BUILTIN
+from kernels.float64 import ACTS, pool_norm_act, running
 
 with locked(user_cache() / "kernels"):  # one process of pytest-xdist compiles them, the others wait for it
     MISSING = library()
 needs_kernels = pytest.mark.skipif(isinstance(MISSING, str), reason=f"no CPU kernels: {MISSING}")
-ACTS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "celu": lambda z: F.celu(z, 0.3)}
 BF16 = 2.0**-8  # half the distance of two bfloat16 near 1, twice
 DATA = noise_dataset((3, 16, 16), classes=4, train=70, test=33)
 
@@ -288,15 +289,6 @@ def test_a_large_result_is_written_whole(way):
     assert apart(y, F.conv2d(x.double(), weight.double(), padding=1)) < OFF[way]
 
 
-def reference(x, weight, bias, pool, splits, strided, act, mean=None, var=None):
-    """Pool, norm and activation in float64, part by part."""
-    x = F.max_pool2d(x, 2) if pool else x
-    parts = [x[s::splits] for s in range(splits)] if strided else x.chunk(splits)
-    done = [F.batch_norm(p, mean, var, weight, bias, mean is None, 0.1, 1e-5) for p in parts]
-    out = torch.stack(done, 1).flatten(0, 1) if strided else torch.cat(done)
-    return ACTS[act](out)
-
-
 @needs_kernels
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize(
@@ -316,7 +308,7 @@ def test_pool_norm_and_activation_are_those_of_float64(act, shape, pool, splits,
     y = PoolNormAct.apply(x, weight, bias, mean, var, pool, True, splits, strided, 0.1, 1e-5, act, 0.3)
     grad = images(*y.shape, seed=1)
     wide = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
-    wanted = reference(*wide, pool, splits, strided, act)
+    wanted = pool_norm_act(*wide, pool, splits, strided, act)
     assert off(y, wanted) < BF16
     got = torch.autograd.grad(y, (x, weight, bias), grad)
     exact = torch.autograd.grad(wanted, wide, grad.double())
@@ -324,11 +316,8 @@ def test_pool_norm_and_activation_are_those_of_float64(act, shape, pool, splits,
     assert off(got[1], exact[1]) < 2e-6  # float32 in an image, float64 over images
     assert off(got[2], exact[2]) < 2e-6
     # running statistics: the mean over the parts, the variance unbiased
-    parts = F.max_pool2d(wide[0], 2) if pool else wide[0]
-    parts = [parts[s::splits] for s in range(splits)] if strided else parts.chunk(splits)
-    flat = [p.transpose(0, 1).flatten(1) for p in parts]
-    assert off(mean, 0.1 * torch.stack([f.mean(1) for f in flat]).mean(0)) < 1e-6
-    assert off(var, 0.9 + 0.1 * torch.stack([f.var(1) for f in flat]).mean(0)) < 1e-6
+    for found, exact in zip((mean, var), running(wide[0], pool, splits, strided), strict=True):
+        assert off(found, exact) < 1e-6
 
 
 @needs_kernels
@@ -353,7 +342,7 @@ def test_known_statistics_are_used_and_left_alone(pool):
     held = mean.clone(), var.clone()
     y = PoolNormAct.apply(x, weight, bias, mean, var, pool, False, 2, True, 0.1, 1e-5, "gelu", 1.0)
     wide = [t.double() for t in (x, weight, bias, mean, var)]
-    wanted = reference(*wide[:3], pool, 1, True, "gelu", *wide[3:])
+    wanted = pool_norm_act(*wide[:3], pool, 1, True, "gelu", *wide[3:])
     assert off(y, wanted) < BF16
     assert torch.equal(mean, held[0])
     assert torch.equal(var, held[1])

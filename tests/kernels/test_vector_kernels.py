@@ -21,14 +21,15 @@ from hotlap.machine.kernels.cpu import Convolution, ConvolutionPool, PoolNormAct
 from hotlap.machine.numerics import Numerics
 from hotlap.machine.resolve import resolve
 from hotlap.nets import Norm
-from hotlap.nets.layers import BatchNorm, Chain, Conv2d
+from hotlap.nets.layers import Chain, Conv2d
+from hotlap.nets.norms import BatchNorm
 from hotlap.recipes import BUILTIN
+from kernels.float64 import ACTS, pool_norm_act, running
 
 with locked(user_cache() / "kernels"):  # one process of pytest-xdist compiles them, the others wait for it
     MISSING = library_fp32()
 needs_kernels = pytest.mark.skipif(isinstance(MISSING, str), reason=f"no float32 kernels: {MISSING}")
 DATA = noise_dataset((3, 16, 16), classes=4, train=70, test=33)
-ACTS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu, "celu": lambda z: F.celu(z, 0.3)}
 # A convolution's results may be off by this share of their size. A product and sum of float32 is off by 6e-8;
 # what windows, filters and results are transformed with makes up to fifteen times as much of it.
 OFF = 3e-6
@@ -137,15 +138,6 @@ def test_threads_change_the_bits_of_a_filters_gradient_alone(c_out):
         assert apart(dw, found[0][2]) < OFF
 
 
-def reference(x, weight, bias, pool, splits, strided, act, mean=None, var=None):
-    """Pool, norm and activation in float64, part by part."""
-    x = F.max_pool2d(x, 2) if pool else x
-    parts = [x[s::splits] for s in range(splits)] if strided else x.chunk(splits)
-    done = [F.batch_norm(p, mean, var, weight, bias, mean is None, 0.1, 1e-5) for p in parts]
-    out = torch.stack(done, 1).flatten(0, 1) if strided else torch.cat(done)
-    return ACTS[act](out)
-
-
 @needs_kernels
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize(
@@ -167,19 +159,16 @@ def test_pool_norm_and_activation(act, shape, pool, splits, strided):
     y = PoolNormAct.apply(x, weight, bias, mean, var, *settings)
     grad = images(*y.shape, seed=1, odd=True)
     wide = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
-    wanted = reference(*wide, pool, splits, strided, act)
+    wanted = pool_norm_act(*wide, pool, splits, strided, act)
     # a few operations in float32, and an exponential and an error function that are off by 1.5e-7
     assert apart(y, wanted) < 1e-6
     got = torch.autograd.grad(y, (x, weight, bias), grad)
     for a, b in zip(got, torch.autograd.grad(wanted, wide, grad.double()), strict=True):
         assert apart(a, b) < 2e-6
-    parts = F.max_pool2d(wide[0], 2) if pool else wide[0]
-    parts = [parts[s::splits] for s in range(splits)] if strided else parts.chunk(splits)
-    flat = [p.transpose(0, 1).flatten(1) for p in parts]
-    assert apart(mean, 0.1 * torch.stack([f.mean(1) for f in flat]).mean(0)) < 1e-6
-    assert apart(var, 0.9 + 0.1 * torch.stack([f.var(1) for f in flat]).mean(0)) < 1e-6  # unbiased
+    for found, exact in zip((mean, var), running(wide[0], pool, splits, strided), strict=True):
+        assert apart(found, exact) < 1e-6
     known = PoolNormAct.apply(x, weight, bias, mean, var, pool, False, *settings[2:])
-    exact = reference(*wide, pool, 1, True, act, mean.double(), var.double())
+    exact = pool_norm_act(*wide, pool, 1, True, act, mean.double(), var.double())
     assert apart(known, exact) < 1e-6
 
 

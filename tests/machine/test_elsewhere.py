@@ -14,6 +14,7 @@ from hotlap.machine.facts import machine_facts
 from hotlap.machine.kernels import build, choice
 from hotlap.machine.numerics import Numerics
 from hotlap.machine.resolve import resolve
+from hotlap.machine.telling import told
 
 MPS = torch.device("mps")
 
@@ -28,8 +29,10 @@ def apple(monkeypatch):
 
 
 def test_mps_is_taken_where_pytorch_has_it_and_called_untested(apple):
-    with pytest.warns(UserWarning, match="--device mps: untested"):
+    said = []
+    with told(said.append):
         assert pick_device("mps") == MPS
+    assert said == ["--device mps: untested; PyTorch's own operations, step by step"]
     backend = resolve(Numerics(), MPS)
     assert (backend.precision, backend.memory_format, backend.compile) == ("fp32", "contiguous", False)
     assert (backend.kernels, backend.lacks) == ("none", "")

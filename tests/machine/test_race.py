@@ -51,6 +51,16 @@ def test_a_slow_one_costs_its_first_small_step_and_no_more(clock):
     assert took["slow"] == pytest.approx(200 * took["fast"])
 
 
+def test_what_a_first_call_makes_ready_does_not_count(clock):
+    late = iter([0.2])
+
+    def ready(images):
+        return lambda: clock.run("ready", images, 1e-3 * images + next(late, 0.0))
+
+    took = race.race({"other": clock.entrant("other", 1.1e-3), "ready": ready}, (2, 16, 64), 3.0)
+    assert took == pytest.approx({"other": 0.0704, "ready": 0.064})
+
+
 def test_the_budget_is_kept_and_who_had_no_turn_has_no_result(clock):
     entrants = {n: clock.entrant(n, 0.1) for n in "abcd"}
     took = race.race(entrants, (2, 16, 64), 0.7)

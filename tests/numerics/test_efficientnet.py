@@ -25,7 +25,9 @@ from hotlap.nets.build import build_net
 from hotlap.nets.describe import check_net
 from hotlap.nets.efficientnet import sizes
 from hotlap.nets.folding import FoldedConv, folded
-from hotlap.nets.layers import BatchNorm, Conv2d, uniform
+from hotlap.nets.layers import Conv2d
+from hotlap.nets.network import uniform
+from hotlap.nets.norms import BatchNorm
 from hotlap.plan import Plan
 from hotlap.plan.flat import flatten, unflatten
 from hotlap.seeds import generator

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from hotlap.nets import AirNet, Norm, ResNet9, ResNet18, WhitenStem
 from hotlap.nets.build import build_net
-from hotlap.nets.layers import BatchNorm, GhostNorm, Whiten, whitening_filters
+from hotlap.nets.layers import Whiten, whitening_filters
+from hotlap.nets.norms import BatchNorm, GhostNorm
 from hotlap.seeds import generator
 from hotlap.spec import DataSpec
 

@@ -12,7 +12,7 @@ from helpers import BF16, noise_dataset, program
 from hotlap.machine.numerics import Numerics
 from hotlap.machine.resolve import resolve
 from hotlap.nets import Norm, ResNet9
-from hotlap.nets.layers import BatchNorm
+from hotlap.nets.norms import BatchNorm
 from hotlap.plan import Plan
 from hotlap.recipes import BUILTIN
 from hotlap.tricks.fast_norm_statistics import FastNormStatistics

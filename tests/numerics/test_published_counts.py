@@ -19,7 +19,7 @@ from hotlap.engine.feed import device
 from hotlap.errors import UserError
 from hotlap.inspect.cost import Cost, cost
 from hotlap.nets import AirNet, WhitenStem
-from hotlap.nets.layers import Network
+from hotlap.nets.network import Network
 from hotlap.plan import HardExamples, Plan
 from hotlap.recipes import BUILTIN
 from hotlap.spec import DataSpec

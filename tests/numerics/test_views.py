@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from helpers import FP32, FP64, noise_dataset, program
+from hotlap.engine import views as module
 from hotlap.engine.evaluate import evaluate
 from hotlap.engine.views import all_logits
 from hotlap.nets import AirNet, WhitenStem
@@ -105,3 +106,14 @@ def test_evaluating_changes_nothing_and_an_explicit_view_is_for_every_image():
     assert evaluate(made).loss != evaluate(made, "flip").loss
     assert made.model.training
     assert all(torch.equal(v, made.state()[k]) for k, v in before.items())
+
+
+@pytest.mark.parametrize(("side", "sizes"), [(16, [10]), (32, [10]), (64, [4, 4, 2]), (256, [1] * 10)])
+def test_larger_images_go_through_the_net_fewer_at_a_time(monkeypatch, side, sizes):
+    monkeypatch.setattr(module, "BATCH", 16)
+    data = noise_dataset((3, side, side), classes=2, train=20, test=10)
+    made = program(replace(PLAN, epochs=1.0), data, FP32)
+    seen: list[int] = []
+    made.model.register_forward_pre_hook(lambda model, args: seen.append(len(args[0])))
+    assert logits_of(made, "none").shape == (10, 2)
+    assert seen == sizes

@@ -22,7 +22,7 @@ def test_it_can_run_on_every_shape_and_number(side, count, channels):
     plan = fitted(data).recipe.plan()
     check_plan(plan, data)
     assert 8 <= plan.epochs <= 100
-    assert plan.batch_size <= count
+    assert plan.batch_size <= max(1, count // 2)  # so that half of a few images may turn out not to read
 
 
 def test_groups_follow_the_side_and_widths_the_number():

@@ -100,17 +100,7 @@ def load_own(source: OwnSource, notify: Notify, progress: Told | None) -> Datase
 
     def make() -> None:
         with source.listing(notify) as listing:
-            build_pack(
-                source.pack,
-                listing,
-                source.name,
-                source.origin,
-                source.fingerprint,
-                _version(),
-                source.options,
-                notify,
-                progress,
-            )
+            _pack(source, listing, source.options, notify, progress)
 
     dataset = through_cache(source.pack, source.fingerprint, source.origin, make, notify)
     assert dataset.facts is not None
@@ -124,6 +114,17 @@ def read_anew(
     source: OwnSource, listing: Listing, examination: Examination, progress: Told | None
 ) -> dict[str, Any]:
     """Decode everything anew and keep nothing: what the pack's header would be."""
+    return _pack(source, listing, replace(source.options, strict=False), silent, progress, examination)
+
+
+def _pack(
+    source: OwnSource,
+    listing: Listing,
+    options: Options,
+    notify: Notify,
+    progress: Told | None,
+    examination: Examination | None = None,
+) -> dict[str, Any]:
     return build_pack(
         source.pack,
         listing,
@@ -131,8 +132,8 @@ def read_anew(
         source.origin,
         source.fingerprint,
         _version(),
-        replace(source.options, strict=False),
-        silent,
+        options,
+        notify,
         progress,
         examination=examination,
     )

@@ -25,7 +25,7 @@ from hotlap.machine.device import prepare
 from hotlap.machine.numerics import Numerics
 from hotlap.machine.resolve import resolve
 from hotlap.nets.build import build_net
-from hotlap.nets.layers import Network
+from hotlap.nets.network import Network
 from hotlap.plan import Plan
 from hotlap.recipes.reading import read_resolved
 from hotlap.runs.checkpoint import Preprocessing, load_model

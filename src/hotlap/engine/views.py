@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from hotlap.data.augment import shift
 from hotlap.data.device import DeviceSet
-from hotlap.nets.layers import Network
+from hotlap.nets.network import Network
 
 BATCH = 1000  # images of 32x32 a forward pass; activations stay modest, and a GPU is full; larger ones fewer
 

@@ -74,7 +74,7 @@ def arrangements(x: Tensor, batch: int, splits: int, devices: int) -> list[dict[
     import torch
 
     from hotlap.nets import Norm
-    from hotlap.nets.layers import BatchNorm
+    from hotlap.nets.norms import BatchNorm
 
     def norm(x: Tensor, parts: int = 1) -> Tensor:
         module = BatchNorm(x.shape[1], Norm(splits=parts, grouping="contiguous")).double()

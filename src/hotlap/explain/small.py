@@ -25,7 +25,7 @@ from hotlap.engine.views import all_logits
 from hotlap.explain import Setting
 from hotlap.machine.allocator import tune_allocator
 from hotlap.nets import Norm, ResNet9
-from hotlap.nets.layers import BatchNorm
+from hotlap.nets.norms import BatchNorm
 from hotlap.optim import SGD, Rule
 from hotlap.plan import BASE_RULE, Knob, Plan
 from hotlap.plan.schedule import Constant, Piecewise

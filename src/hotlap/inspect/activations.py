@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hotlap.nets.describe import Norm
-from hotlap.nets.layers import BatchNorm, Conv2d
+from hotlap.nets.layers import Conv2d
+from hotlap.nets.norms import BatchNorm
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hotlap.data.loading import sides
 from hotlap.nets.build import build_net
-from hotlap.nets.layers import Network
+from hotlap.nets.network import Network
 from hotlap.plan import HardExamples, Plan, Shuffle
 from hotlap.plan.checks import check_plan
 from hotlap.spec import DataSpec

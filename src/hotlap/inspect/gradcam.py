@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hotlap.nets.layers import Network
+from hotlap.nets.network import Network
 
 BATCH = 64  # images that go through the net together
 

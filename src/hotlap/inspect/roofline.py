@@ -24,7 +24,7 @@ from hotlap.engine.clock import wait_for
 from hotlap.machine.backend import Backend
 from hotlap.machine.kernels import cpu
 from hotlap.machine.kernels.choice import used
-from hotlap.nets.layers import Network
+from hotlap.nets.network import Network
 
 Pass = Literal["forward", "input gradient", "weight gradient"]
 PASSES: tuple[Pass, ...] = ("forward", "input gradient", "weight gradient")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
 from hotlap.errors import UserError
 from hotlap.machine.allocator import tune_allocator
 from hotlap.machine.processor import check_threads
+from hotlap.machine.telling import say
 
 
 def pick_device(name: str) -> torch.device:
@@ -36,7 +35,7 @@ def pick_device(name: str) -> torch.device:
             raise UserError(
                 f"--device {name}: PyTorch {torch.__version__} sees none; use --device cpu or auto"
             )
-        warnings.warn(f"--device {name}: untested; PyTorch's own operations, step by step", stacklevel=2)
+        say(f"--device {name}: untested; PyTorch's own operations, step by step")
     return device
 
 

@@ -16,7 +16,7 @@ Run = Callable[[], object]
 TOTAL_S = 3.0  # for all that is measured of a machine
 SHARE_S = TOTAL_S / 3  # of each: arithmetic, kernels, nets for photographs
 NEAR = 2.0  # times the best: who is slower than this is not tried on more images
-FAR, LONG_S = 8.0, 0.05  # whose first call takes that many times the best, and so long, is not called again
+FAR, LONG_S = 8.0, 0.3  # whose first call takes that many times the best, and so long, is not called again
 CALLS = 3  # of each that are timed, at most
 
 
@@ -36,9 +36,10 @@ def race(
 ) -> dict[K, float]:
     """Seconds of each entrant on `sizes[-1]` images, its best; in proportion where it ran on fewer.
 
-    All run in turn, so that a busy moment does not decide against one of them. The first call of each is not
-    counted, unless it is so slow that there is no second. The first of several sizes is run on one thread:
-    on so few images threads would wait for each other more than they work, on a busy machine above all.
+    All run in turn, so that a busy moment does not decide against one of them. The first call of each, in
+    which a library makes itself ready, is not counted, unless it is so slow that there is no second. The
+    first of several sizes is run on one thread: on so few images threads would wait for each other more than they
+    work, on a busy machine above all.
 
     Args:
         entrants: by name, the likeliest first: for a number of images, what does the work on them.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from hotlap.nets import layers
+from hotlap.nets import layers, network, norms
 from hotlap.nets.describe import AirNet, WhitenStem
 from hotlap.nets.stem import build_stem
 from hotlap.spec import DataSpec
@@ -25,7 +25,7 @@ class ResidualGroup(nn.Module):
         return out
 
 
-def build(net: AirNet, spec: DataSpec) -> layers.Network:
+def build(net: AirNet, spec: DataSpec) -> network.Network:
     """The module for `net` on images like `spec`'s."""
     act = layers.activation(net.activation, net.celu_alpha)
     named = net.activation if net.stem_activation == "same" else net.stem_activation
@@ -41,7 +41,7 @@ def build(net: AirNet, spec: DataSpec) -> layers.Network:
         width = net.widths[i]
     body.add_module("pool", layers.GlobalPool(net.pool))
     head = layers.Linear(width, spec.classes, bias=False, unit=net.unit_head, scale=net.logit_scale)
-    return layers.Network(body, head)
+    return network.Network(body, head)
 
 
 def build_group(net: AirNet, i: int, c_in: int, act: Callable[[], nn.Module]) -> nn.Module:
@@ -55,7 +55,7 @@ def build_group(net: AirNet, i: int, c_in: int, act: Callable[[], nn.Module]) ->
         group.add_module(f"conv{j}", conv)
         if j == 1:
             group.add_module("pool", nn.MaxPool2d(2))
-        group.add_module(f"norm{j}", layers.BatchNorm(channels[j], net.norm))
+        group.add_module(f"norm{j}", norms.BatchNorm(channels[j], net.norm))
         group.add_module(f"act{j}", act())
     if net.residual == "none":
         return group

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hotlap.nets import airnet, efficientnet, resnet9, resnet18
 from hotlap.nets.describe import AirNet, EfficientNetLite, Net, ResNet9
-from hotlap.nets.layers import Network
+from hotlap.nets.network import Network
 from hotlap.spec import DataSpec
 
 

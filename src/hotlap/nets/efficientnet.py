@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from hotlap.nets import layers
+from hotlap.nets import layers, network, norms
 from hotlap.nets.describe import LITES, EfficientNetLite, Norm
 from hotlap.spec import DataSpec
 
@@ -51,13 +51,13 @@ def unit(
     made = layers.Chain()
     conv = layers.Conv2d(c_in, c_out, kernel, stride=stride, groups=groups, padding="same")
     made.add_module("conv", conv)
-    made.add_module("norm", layers.BatchNorm(c_out, norm))
+    made.add_module("norm", norms.BatchNorm(c_out, norm))
     if act:
         made.add_module("act", nn.ReLU6())
     return made
 
 
-def build(net: EfficientNetLite, spec: DataSpec) -> layers.Network:
+def build(net: EfficientNetLite, spec: DataSpec) -> network.Network:
     """The module for `net` on images like `spec`'s."""
     body = nn.Sequential()
     body.add_module("stem", unit(spec.channels, STEM, net.norm, kernel=3, stride=2))
@@ -73,7 +73,7 @@ def build(net: EfficientNetLite, spec: DataSpec) -> layers.Network:
     body.add_module("last", unit(c_in, FEATURES, net.norm))
     body.add_module("pool", layers.GlobalPool("mean"))
     head = layers.Linear(FEATURES, spec.classes, bias=True, unit=False, scale=net.logit_scale)
-    return layers.Network(body, head, net.dropout)
+    return network.Network(body, head, net.dropout)
 
 
 def sizes(net: EfficientNetLite) -> list[tuple[int, int]]:

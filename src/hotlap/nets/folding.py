@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from hotlap.machine.backend import Backend
 from hotlap.machine.device import doubled
 from hotlap.machine.kernels import frozen
-from hotlap.nets.layers import BatchNorm, Conv2d, Network, sides
+from hotlap.nets.layers import Conv2d, sides
+from hotlap.nets.network import Network
+from hotlap.nets.norms import BatchNorm
 
 MOST = {nn.ReLU: math.inf, nn.ReLU6: 6.0}  # activations that a convolution does at once
 IMAGES_A_THREAD = 4  # whose activations stay in a CPU's caches from layer to layer

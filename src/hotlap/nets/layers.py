@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hotlap.machine.device import doubled
-from hotlap.machine.kernels.choice import used
 from hotlap.machine.kernels.cpu import Convolution, ConvolutionPool, is_ours, takes_convolution
 from hotlap.machine.kernels.functions import pool_norm_act, takes_norm
-from hotlap.machine.numerics import Kernels
-from hotlap.nets.describe import ROLES, Activation, Norm, Role, WhitenStem
+from hotlap.nets.describe import Activation, WhitenStem
+from hotlap.nets.norms import BatchNorm
 
 
 class Conv2d(nn.Module):
@@ -108,118 +107,6 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x.to(self.weight.dtype), self.weight, self.bias) * self.scale
-
-
-class BatchNorm(nn.Module):
-    """Batch norm, plain or ghost. Input and output (B, C, H, W); see `Norm` for the settings.
-
-    In training B must divide into `splits`, which `hotlap.checks` sees to.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int, norm: Norm):
-        super().__init__()
-        self.norm = norm
-        self.weight = nn.Parameter(torch.empty(channels), requires_grad=norm.scale)
-        self.bias = nn.Parameter(torch.empty(channels))
-        self.register_buffer("running_mean", torch.empty(channels))
-        self.register_buffer("running_var", torch.empty(channels))
-        self.train()
-
-    def train(self, mode: bool = True) -> BatchNorm:
-        return super().train(mode and self.norm.statistics == "batch")
-
-    def reset(self, generator: torch.Generator) -> None:
-        self.weight.data.fill_(1)
-        if self.norm.scale_init == "uniform":
-            self.weight.data.copy_(torch.empty(self.weight.shape).uniform_(generator=generator))
-        self.bias.data.zero_()
-        self.running_mean.zero_()
-        self.running_var.fill_(1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n = self.norm
-        held = (self.running_mean, self.running_var, self.weight, self.bias)
-        if n.precision == "half":
-            held = tuple(t.to(x.dtype) for t in held)  # type: ignore[assignment]
-        mean, var, weight, bias = held
-        if self.training and n.splits > 1:
-            out: Tensor = GhostNorm.apply(  # type: ignore[no-untyped-call]
-                x, weight, bias, mean, var, n.splits, n.grouping, n.momentum, n.eps
-            )
-        else:
-            out = F.batch_norm(x, mean, var, weight, bias, self.training, n.momentum, n.eps)
-        if self.training and mean is not self.running_mean:  # they were updated in half precision
-            with torch.no_grad():
-                self.running_mean.copy_(mean)
-                self.running_var.copy_(var)
-        return out
-
-
-def split_batch(x: Tensor, splits: int, grouping: str) -> list[Tensor]:
-    """Views of x (B, ...), one for each part: x[s::splits] if strided, neighbours if contiguous."""
-    if grouping == "strided":
-        return [x[s::splits] for s in range(splits)]
-    return list(x.chunk(splits))
-
-
-class GhostNorm(torch.autograd.Function):
-    """Batch norm of each part of a batch by itself, with the running statistics averaged over the parts.
-
-    One part is small enough to stay in a CPU's cache, and each goes through PyTorch's own fused kernel.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        mean_running: Tensor,
-        var_running: Tensor,
-        splits: int,
-        grouping: str,
-        momentum: float,
-        eps: float,
-    ) -> Tensor:
-        out, means, invstds = torch.empty_like(x), [], []
-        layout = memory_format_of(x)
-        for x_s, out_s in zip(
-            split_batch(x, splits, grouping), split_batch(out, splits, grouping), strict=True
-        ):
-            part = x_s.contiguous(memory_format=layout)
-            y, mean, invstd = torch.native_batch_norm(part, weight, bias, None, None, True, 0.0, eps)
-            out_s.copy_(y)
-            means.append(mean)
-            invstds.append(invstd)
-        mean, invstd = torch.stack(means), torch.stack(invstds)
-        n = x.numel() // (splits * x.shape[1])
-        var = (invstd.pow(-2) - eps) * (n / max(n - 1, 1))  # unbiased, as PyTorch keeps it
-        mean_running.lerp_(mean.mean(0).to(mean_running.dtype), momentum)
-        var_running.lerp_(var.mean(0).to(var_running.dtype), momentum)
-        ctx.save_for_backward(x, weight, mean, invstd)
-        ctx.splits, ctx.grouping, ctx.eps = splits, grouping, eps
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, invstd = ctx.saved_tensors
-        layout = memory_format_of(x)
-        dx, dw, db = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
-        parts = (split_batch(t, ctx.splits, ctx.grouping) for t in (x, grad, dx))
-        wanted = [True, ctx.needs_input_grad[1], True]
-        for s, (x_s, grad_s, dx_s) in enumerate(zip(*parts, strict=True)):
-            x_s, grad_s = (t.contiguous(memory_format=layout) for t in (x_s, grad_s))
-            dx_part, dw_part, db_part = torch.ops.aten.native_batch_norm_backward(
-                grad_s, x_s, weight, None, None, mean[s], invstd[s], True, ctx.eps, wanted
-            )
-            dx_s.copy_(dx_part)
-            db += db_part
-            if wanted[1]:
-                dw += dw_part
-        return dx, dw if wanted[1] else None, db, *[None] * 6
 
 
 class Chain(nn.Sequential):
@@ -354,137 +241,6 @@ def whitening_filters(images: Tensor, stem: WhitenStem) -> Tensor:
     return out
 
 
-class Dropout(nn.Module):
-    """In training a share of x is set to 0 and the rest made larger, so that its mean stays; else nothing.
-
-    Once `step` is set, which ones depends on it and on nothing else: a step that is captured and replayed
-    leaves out others each time, and a run that is resumed the same as one that was not interrupted.
-    """
-
-    step: Tensor | None = None  # (1,) int64, on the device
-
-    def __init__(self, share: float):
-        super().__init__()
-        self.share = share
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not self.share:
-            return x
-        if self.step is None:
-            return F.dropout(x, self.share)
-        places = torch.arange(x.numel(), device=x.device) + self.step * x.numel()
-        keep = (uniform(places) >= self.share).reshape(x.shape)
-        return x * keep / (1 - self.share)
-
-
-def uniform(counters: Tensor) -> Tensor:
-    """Float32 numbers from 0 to below 1, each made of one int64: SplitMix64 (Steele, 2014)."""
-    z = counters * signed(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> 30 & (1 << 34) - 1)) * signed(0xBF58476D1CE4E5B9)  # torch's shift copies the sign: masked
-    z = (z ^ (z >> 27 & (1 << 37) - 1)) * signed(0x94D049BB133111EB)
-    z = z ^ (z >> 31 & (1 << 33) - 1)
-    return (z >> 40 & (1 << 24) - 1).float() / (1 << 24)
-
-
-def signed(word: int) -> int:
-    """The signed number that has the same 64 bits, the first of which is set."""
-    return word - (1 << 64)
-
-
-class Network(nn.Module):
-    """A net as the program uses it.
-
-    Args:
-        body: images (B, C, H, W) to features (B, F).
-        head: features to logits (B, classes).
-        dropout: share of the features that the head does not see in training.
-    """
-
-    def __init__(self, body: nn.Module, head: Linear, dropout: float = 0.0):
-        super().__init__()
-        self.body, self.head = body, head
-        self.dropout = Dropout(dropout) if dropout else nn.Identity()
-        self.front: tuple[nn.Module, int] | None = None  # not as a module: the net has its weights once
-
-    def features(self, x: Tensor) -> Tensor:
-        """What the head reads of images (B, C, H, W): (B, F)."""
-        if self.training and self.front:
-            fast, stands_for = self.front
-            with torch.no_grad():
-                x = fast(x)
-            for part in list(self.body.children())[stands_for:]:
-                x = part(x)
-            return x
-        out: Tensor = self.body(x)
-        return out
-
-    def first(self, stages: int) -> list[nn.Module]:
-        """The parts of the body up to the stage of this number, from 1."""
-        parts = list(self.body.children())
-        ends = [i + 1 for i, part in enumerate(parts) if any(True for _ in part.parameters())]
-        return parts[: ends[stages - 1]]
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.dropout(self.features(x)))
-        return out
-
-    def follow(self, step: Tensor) -> None:
-        """Draw what is random in a training step from the step's number, (1,) int64 on the device."""
-        if isinstance(self.dropout, Dropout):
-            self.dropout.step = step
-
-    def reset(self, generator: torch.Generator) -> None:
-        """Draw all parameters again, in place, from a CPU generator: the same on every device."""
-        for module in self.modules():
-            if isinstance(module, Conv2d | Linear | BatchNorm | Whiten):
-                module.reset(generator)
-
-    def use_kernels(self, kernels: Kernels) -> None:
-        """Let our own kernels stand in for PyTorch's operations, where they take what comes."""
-        for module in self.modules():
-            if isinstance(module, Conv2d):
-                module.native = module.groups == 1 and used(kernels, "convolution")
-            elif isinstance(module, Chain):
-                module.native = used(kernels, "pool_norm_act")
-
-    @property
-    def calibration_images(self) -> int:
-        """How many training images `calibrate` wants; 0 if none."""
-        return max((m.stem.images for m in self.modules() if isinstance(m, Whiten)), default=0)
-
-    def calibrate(self, images: Tensor) -> None:
-        """Set what is computed from data: images (N, C, H, W), normalised, in the weights' dtype."""
-        for module in self.modules():
-            if isinstance(module, Whiten):
-                module.calibrate(images)
-
-    def stages(self) -> list[list[str]]:
-        """Names of the trainable parameters of each stage, from the input on: the stem, then each group or
-        layer. A stem that is all fixed is a stage without any."""
-        roles = self.roles()
-        parts = [
-            part for part, module in self.body.named_children() if any(True for _ in module.parameters())
-        ]
-        return [[name for name in roles if name.startswith(f"body.{part}.")] for part in parts]
-
-    def roles(self) -> dict[str, Role]:
-        """The role of each trainable parameter, by name."""
-        found: dict[str, Role] = {}
-        owner: dict[str, nn.Module] = dict(self.named_modules())
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                path, _, leaf = name.rpartition(".")
-                found[name] = role_of(owner[path], leaf)
-        return found
-
-
-def role_of(module: nn.Module, leaf: str) -> Role:
-    kinds = {Conv2d: "filter", BatchNorm: f"norm_{leaf}", Whiten: "stem_bias", Linear: f"head_{leaf}"}
-    role = kinds[type(module)]
-    assert role in ROLES, role
-    return role
-
-
 class GlobalPool(nn.Module):
     """(B, C, H, W) to (B, C) or (B, 2 C): the largest value of each channel, its mean, or both.
 
@@ -526,8 +282,3 @@ def fill_uniform(weight: Tensor, *, fan_in: int, generator: torch.Generator) -> 
     bound = 1 / math.sqrt(fan_in)
     draw = torch.empty(weight.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
     weight.data.copy_(draw)
-
-
-def memory_format_of(x: Tensor) -> torch.memory_format:
-    channels_last = x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if channels_last else torch.contiguous_format

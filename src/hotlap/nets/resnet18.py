@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hotlap.nets import layers
+from hotlap.nets import layers, network, norms
 from hotlap.nets.describe import Norm, ResNet18
 from hotlap.spec import DataSpec
 
@@ -15,9 +15,9 @@ class Block(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, stride: int, norm: Norm):
         super().__init__()
-        self.norm1 = layers.BatchNorm(c_in, norm)
+        self.norm1 = norms.BatchNorm(c_in, norm)
         self.conv1 = layers.Conv2d(c_in, c_out, kernel=3, stride=stride)
-        self.norm2 = layers.BatchNorm(c_out, norm)
+        self.norm2 = norms.BatchNorm(c_out, norm)
         self.conv2 = layers.Conv2d(c_out, c_out, kernel=3)
         self.shortcut = (
             nn.Identity()
@@ -32,12 +32,12 @@ class Block(nn.Module):
         return out
 
 
-def build(net: ResNet18, spec: DataSpec) -> layers.Network:
+def build(net: ResNet18, spec: DataSpec) -> network.Network:
     """The module for `net` on images like `spec`'s."""
     body, stem = nn.Sequential(), layers.Chain()
     stem.add_module("conv", layers.Conv2d(spec.channels, net.widths[0], kernel=3))
     if net.stem_norm:
-        stem.add_module("norm", layers.BatchNorm(net.widths[0], net.norm))
+        stem.add_module("norm", norms.BatchNorm(net.widths[0], net.norm))
         stem.add_module("act", nn.ReLU())
     body.add_module("stem", stem)
     c_in = net.widths[0]
@@ -49,4 +49,4 @@ def build(net: ResNet18, spec: DataSpec) -> layers.Network:
         c_in = c_out
     body.add_module("pool", layers.GlobalPool("max_and_mean"))
     head = layers.Linear(2 * c_in, spec.classes, bias=True, unit=False, scale=net.logit_scale)
-    return layers.Network(body, head)
+    return network.Network(body, head)

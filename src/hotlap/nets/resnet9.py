@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from hotlap.nets import layers
+from hotlap.nets import layers, network, norms
 from hotlap.nets.describe import ResNet9
 from hotlap.nets.stem import build_stem
 from hotlap.spec import DataSpec
@@ -35,7 +35,7 @@ ORDER = {
 }
 
 
-def build(net: ResNet9, spec: DataSpec) -> layers.Network:
+def build(net: ResNet9, spec: DataSpec) -> network.Network:
     """The module for `net` on images like `spec`'s."""
     act = layers.activation(net.activation, net.celu_alpha)
 
@@ -44,7 +44,7 @@ def build(net: ResNet9, spec: DataSpec) -> layers.Network:
     ) -> layers.Chain:
         makers: dict[str, Callable[[], nn.Module]] = {
             "conv": lambda: layers.Conv2d(c_in, c_out, kernel=kernel, stride=stride),
-            "norm": lambda: layers.BatchNorm(c_out, net.norm),
+            "norm": lambda: norms.BatchNorm(c_out, net.norm),
             "act": act,
             "pool": lambda: nn.MaxPool2d(2),
         }
@@ -78,4 +78,4 @@ def build(net: ResNet9, spec: DataSpec) -> layers.Network:
     body.add_module("pool", layers.GlobalPool(net.head))
     features = net.widths[-1] * (2 if net.head == "max_and_mean" else 1)
     head = layers.Linear(features, spec.classes, bias=net.head_bias, unit=False, scale=net.logit_scale)
-    return layers.Network(body, head)
+    return network.Network(body, head)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from hotlap.nets import layers
+from hotlap.nets import layers, norms
 from hotlap.nets.describe import Norm, Stem, WhitenStem
 from hotlap.spec import DataSpec
 
@@ -35,6 +35,6 @@ def build_stem(
         out.add_module("conv", layers.Conv2d(filters, width, kernel=1))
     else:
         out.add_module("conv", layers.Conv2d(spec.channels, width, kernel=3))
-    out.add_module("norm", layers.BatchNorm(width, norm))
+    out.add_module("norm", norms.BatchNorm(width, norm))
     out.add_module("act", act())
     return out, width

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hotlap.nets.layers import Network
+from hotlap.nets.network import Network
 from hotlap.report.notebook import result_html
 from hotlap.runs.reporter import Row
 from hotlap.spec import DataSpec

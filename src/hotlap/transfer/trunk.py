@@ -24,7 +24,7 @@ from hotlap.machine.telling import MEASURING, say, told
 from hotlap.nets.build import build_net
 from hotlap.nets.describe import LITES, EfficientNetLite
 from hotlap.nets.folding import FrozenNetwork, folded
-from hotlap.nets.layers import Network
+from hotlap.nets.network import Network
 from hotlap.nets.pretrained import CLASSES, INSTALL, MEAN, STD, available, imagenet_weights
 from hotlap.spec import DataSpec
 from hotlap.transfer.head import Opinion
