@@ -38,8 +38,8 @@ def race(
 
     All run in turn, so that a busy moment does not decide against one of them. The first call of each, in
     which a library makes itself ready, is not counted, unless it is so slow that there is no second. The
-    first of several sizes is run on one thread: on so few images threads would wait for each other more than they
-    work, on a busy machine above all.
+    first of several sizes is run on one thread: on so few images threads would wait for each other more
+    than they work, on a busy machine above all.
 
     Args:
         entrants: by name, the likeliest first: for a number of images, what does the work on them.
