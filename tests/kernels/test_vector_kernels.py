@@ -175,8 +175,8 @@ def test_pool_norm_and_activation(act, shape, pool, splits, strided):
 @needs_kernels
 @pytest.mark.parametrize("act", ACTS)
 def test_activations_of_extreme_and_of_no_numbers(act):
-    z = torch.tensor([-1e30, -200.0, -90.0, -1e-6, 0.0, 1e-6, 90.0, 200.0, 1e30, float("nan")])
-    x = z.repeat_interleave(16).view(1, 10, 1, 16).permute(0, 3, 1, 2)
+    z = torch.tensor([-1e30, -200.0, -90.0, -1e-6, 0.0, 1e-6, 90.0, 200.0, 1e30, float("inf"), float("nan")])
+    x = z.repeat_interleave(16).view(1, 11, 1, 16).permute(0, 3, 1, 2)
     zeros, ones = torch.zeros(16), torch.ones(16)
     y = PoolNormAct.apply(x, ones, zeros, zeros, ones, False, False, 1, True, 0.1, 0.0, act, 0.3)
     wanted = ACTS[act](z.double())

@@ -24,7 +24,7 @@ from hotlap.engine.selected import SelectedFeed
 from hotlap.nets import AirNet, WhitenStem
 from hotlap.nets.build import build_net
 from hotlap.optim import SGD
-from hotlap.plan import CrossEntropy, HardExamples, Plan
+from hotlap.plan import CrossEntropy, HardExamples, HighestLoss, Plan
 from hotlap.seeds import generator
 from reference import augment_slow as slow
 
@@ -50,7 +50,7 @@ def batches(feed: DeviceFeed, start: int, stop: int):
             feed.enter(step)
         feed.push()
         yield tuple(t.clone() for t in feed.batch())
-        feed.advance()
+        feed.advance(torch.zeros(feed.size))
 
 
 OPS = [
@@ -354,6 +354,85 @@ def test_a_half_precision_proxy_picks_too():
     feed = hard_feed(0, BF16)
     for picked in feed.selector.picks.tolist():
         assert len(set(picked)) == KEPT
+
+
+# the highest losses
+
+
+# 40 images in batches of 6: 6 steps a full pass; of 25 images 4 steps
+RANKED = replace(HARD, sampler=HighestLoss(full=2, share=0.63), batch_size=6, epochs=4.5)
+
+
+def watched(made) -> list[tuple[list[int], list[float]]]:
+    """Of every step that the program will run: the images in its batch, and the loss of each."""
+    seen, losses_of = [], made._losses_of
+
+    def noted(*batch):
+        losses, correct = losses_of(*batch)
+        seen.append((made.feed.index().tolist(), losses.tolist()))
+        return losses, correct
+
+    made._losses_of = noted
+    return seen
+
+
+@pytest.mark.parametrize("stride", [None, 1, 5])
+def test_later_passes_take_the_images_whose_loss_was_highest_when_last_seen(stride):
+    """Against a dictionary of losses; whatever stretches the run is made in."""
+    made = program(RANKED, PLENTY, FP64)
+    seen = watched(made)
+    for start, stop in made.segments(0, stride):
+        made.run(start, stop)
+    assert (made.steps, made.steps_per_epoch) == (27, 6)
+    passes = [range(6), range(6, 12), range(12, 16), range(16, 20), range(20, 24), range(24, 27)]
+    last = dict.fromkeys(range(40), math.inf)
+    chosen = []
+    for number, steps in enumerate(passes):
+        order = torch.randperm(40, generator=generator(0, "order", number)).tolist()
+        if number >= 2:
+            hardest = sorted(order, key=lambda n: -last[n])[:25]
+            assert max(last[n] for n in order if n not in hardest) <= min(last[n] for n in hardest)
+            order = [n for n in order if n in hardest]
+            chosen.append(frozenset(hardest))
+        for at, step in enumerate(steps):
+            images, losses = seen[step]
+            assert images == order[6 * at : 6 * at + 6], (number, at)
+            # what is kept of a loss is float32
+            last |= dict(zip(images, np.float32(losses).tolist(), strict=True))
+    assert len(set(chosen)) > 1, "it is not always the same images"
+
+
+def test_an_image_drawn_again_in_a_later_pass_is_augmented_anew():
+    plan = replace(RANKED, augment=(Translate(3), ColorJitter(0.3, 0.3)))
+    feed = build_feed(plan, PLENTY, uploaded(FP64), FP64)
+    feed.begin(0)
+    looks = []
+    for step in (12, 16):
+        feed.enter(step)
+        feed.image_losses[7] = feed.ranked[7] = 99.0
+        feed.drawn = None
+        feed.enter(step)
+        at = feed.order.tolist().index(7)
+        feed.cursor.fill_(at // 6)
+        looks.append(feed.batch()[0][at % 6])
+    assert not torch.equal(*looks)
+
+
+def test_ranking_resumes_in_the_middle_of_a_pass():
+    whole = program(RANKED, PLENTY, FP64)
+    for start, stop in whole.segments(0, None):
+        whole.run(start, min(stop, 14))
+        if stop >= 14:
+            break
+    fresh = program(RANKED, PLENTY, FP64)
+    fresh.begin(5)
+    fresh.load_state({k: v.clone() for k, v in whole.state().items()}, 0)
+    both = watched(whole), watched(fresh)
+    for made in (whole, fresh):
+        for start, stop in made.segments(14, None):
+            made.run(start, stop)
+    assert both[0] == both[1]
+    assert len(both[0]) == 13
 
 
 @pytest.mark.gpu

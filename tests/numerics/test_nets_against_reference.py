@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hotlap.nets import AirNet, Norm, ResNet9, ResNet18, WhitenStem
 from hotlap.nets.build import build_net
+from hotlap.nets.layers import Whiten
 from hotlap.recipes import BUILTIN
 from hotlap.seeds import generator
 from hotlap.spec import DataSpec
@@ -258,3 +259,20 @@ def test_pooling_before_another_activation_is_the_same_only_if_it_increases(act,
         for pool in ("after_act", "before_act")
     )
     assert torch.allclose(a, b, rtol=1e-4, atol=1e-5) is same
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4])
+def test_same_padding_leaves_maps_as_large_as_images(kernel):
+    """The odd pixel behind, as PyTorch's `padding="same"` has it."""
+    stem = WhitenStem(kernel=kernel, images=5, padding="same")
+    whiten = Whiten(3, stem).double()
+    whiten.reset(torch.Generator().manual_seed(0))
+    x = torch.randn(5, 3, 9, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    whiten.calibrate(x)
+    out = whiten(x)
+    assert out.shape[2:] == x.shape[2:]
+    before, behind = (kernel - 1) // 2, kernel // 2
+    padded = torch.zeros(5, 3, 9 + kernel - 1, 6 + kernel - 1, dtype=torch.float64)
+    padded[:, :, before : before + 9, before : before + 6] = x
+    assert behind == kernel - 1 - before
+    assert torch.allclose(out, torch.nn.functional.conv2d(padded, whiten.weight, whiten.bias), rtol=1e-12)

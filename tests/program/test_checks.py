@@ -11,7 +11,7 @@ from hotlap.data.loading import HostLoader, Resolution
 from hotlap.errors import UserError
 from hotlap.nets import AirNet, ResNet9, ResNet18, WhitenStem
 from hotlap.optim import EMA, Lookahead
-from hotlap.plan import CrossEntropy, Evaluation, HardExamples, Plan
+from hotlap.plan import CrossEntropy, Evaluation, HardExamples, HighestLoss, Plan
 from hotlap.plan.checks import check_plan
 from hotlap.recipes import BUILTIN
 from hotlap.spec import DataSpec
@@ -110,6 +110,17 @@ MISTAKES = [
         "images of 12x16 are too small for this net's stem (sampler.net.stem.kernel) and 4 poolings"
         " (sampler.net.widths); raise resolution.scale",
     ),
+    (
+        {"sampler": HighestLoss(), "loader": HostLoader()},
+        "sampler.kind = 'highestloss' reads from the device; set loader.kind = 'deviceloader'",
+    ),
+    ({"sampler": HighestLoss(full=0)}, "sampler.full = 0; give 1 or more passes over all images"),
+    (
+        {"sampler": HighestLoss(share=0.0999)},
+        "sampler.share = 0.0999 of 1000 training images, in batches of 100; give a share that fills a batch",
+    ),
+    ({"sampler": HighestLoss(share=1.01)}, "sampler.share = 1.01 of 1000 training images"),
+    ({"sampler": HighestLoss(share=NAN)}, "sampler.share = nan of 1000 training images"),
     # the net
     ({"net": ResNet9(widths=(4, 4, 4, -4))}, "net.widths = [4, 4, 4, -4]; give one or more whole numbers"),
     ({"net": ResNet9(residual=("layer4",))}, "net.residual: no layer 'layer4'; did you mean 'layer3'?"),

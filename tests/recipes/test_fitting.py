@@ -32,7 +32,7 @@ def test_groups_follow_the_side_and_widths_the_number():
     assert fitted(spec(128, 50_000)).recipe.plan().net.widths == (32, 32, 64, 256, 256)
 
 
-def test_on_cifars_shape_it_is_nearly_fast94():
+def test_on_cifars_shape_it_is_nearly_fast94_amx():
     plan = fitted(spec(32, 50_000)).recipe.plan()
     assert (plan.epochs, plan.batch_size) == (8.0, 768)
     assert plan.target == 0

@@ -10,12 +10,13 @@ from hotlap.data.dataset import Dataset
 from hotlap.data.device import DeviceSet
 from hotlap.data.loading import HostLoader
 from hotlap.engine.feed.device import DeviceFeed
+from hotlap.engine.feed.highest_loss import HighestLossFeed
 from hotlap.engine.feed.host import HostFeed
 from hotlap.engine.program import Program
 from hotlap.engine.selected import SelectedFeed
 from hotlap.errors import UserError
 from hotlap.machine.backend import Backend
-from hotlap.plan import HardExamples, Plan
+from hotlap.plan import HardExamples, HighestLoss, Plan
 from hotlap.plan.checks import check_plan
 from hotlap.plan.start import FittedHead, Scratch
 
@@ -50,6 +51,8 @@ def build_feed(plan: Plan, dataset: Dataset, images: DeviceSet, backend: Backend
     """The feed that the plan's loader and sampler ask for; `images` is the training set on the device."""
     if isinstance(plan.sampler, HardExamples):
         return SelectedFeed(plan, plan.sampler, dataset, images, backend)
+    if isinstance(plan.sampler, HighestLoss):
+        return HighestLossFeed(plan, plan.sampler, images, backend)
     if isinstance(plan.loader, HostLoader):
         return HostFeed(plan, plan.loader, dataset, images, backend)
     return DeviceFeed(plan, images, backend, plan.batch_size)

@@ -320,7 +320,7 @@ class Program:
             self.losses.index_copy_(0, self.feed.step_index, losses.detach().mean()[None])
             shares = correct.to(self.accuracies.dtype).mean()[None]
             self.accuracies.index_copy_(0, self.feed.step_index, shares)
-            self.feed.advance()
+            self.feed.advance(losses.detach())
 
     # what a checkpoint holds
 
@@ -331,6 +331,7 @@ class Program:
             held |= {f"velocity.{n}": v for n, v in zip(group.names, group.velocity, strict=True)}
         for i, averaged in enumerate(self.averages):
             held |= {f"average{i}.{n}": v for n, v in zip(self.averaged_names, averaged.slow, strict=True)}
+        held |= {f"feed.{k}": v for k, v in self.feed.state().items()}
         return held | {"losses": self.losses, "accuracies": self.accuracies}
 
     def load_state(self, state: dict[str, Tensor], seed: int) -> None:

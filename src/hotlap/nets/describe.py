@@ -51,6 +51,9 @@ class Norm:
     precision: Literal["fp32", "half"] = "fp32"
 
 
+Padding = Literal[0, 1, 2, 3, "same"]
+
+
 @dataclass(frozen=True)
 class ConvStem:
     """A learned 3x3 convolution, norm and activation."""
@@ -66,7 +69,8 @@ class WhitenStem:
         bias: whether a bias is learned.
         eps: added to the eigenvalues before the inverse root; images are in units of their own sd.
         images: how many training images the covariance is taken from.
-        padding: zero padding, pixels.
+        padding: zero padding, pixels on each side; or `same`, as much as leaves maps of the images' size, the
+            odd pixel behind.
         pointwise: whether a learned 1x1 convolution and norm come before the first activation (Page).
     """
 
@@ -75,8 +79,15 @@ class WhitenStem:
     bias: bool = True
     eps: float = 5e-4
     images: int = 5000
-    padding: int = 0
+    padding: Padding = 0
     pointwise: bool = False
+
+    @property
+    def border(self) -> tuple[int, int]:
+        """Pixels of padding before and behind each dimension."""
+        if self.padding == "same":
+            return (self.kernel - 1) // 2, self.kernel // 2
+        return self.padding, self.padding
 
 
 Stem = ConvStem | WhitenStem
@@ -270,7 +281,7 @@ def check_net(net: Net, spec: DataSpec, sizes_from: str = "", name: str = "net")
     if isinstance(net, AirNet | ResNet9) and isinstance(net.stem, WhitenStem):
         stem = net.stem
         numbers |= {"stem.kernel": stem.kernel, "stem.images": stem.images}
-        smallest += 2 * stem.padding - stem.kernel + 1
+        smallest += sum(stem.border) - stem.kernel + 1
     if not isinstance(net, EfficientNetLite) and (not net.widths or min(net.widths) < 1):
         raise UserError(f"{name}.widths = {list(net.widths)}; give one or more whole numbers, each 1 or more")
     for key, value in numbers.items():

@@ -217,7 +217,10 @@ class Whiten(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.conv2d(x, self.weight.to(x.dtype), bias, padding=self.stem.padding)
+        before, behind = self.stem.border
+        if before != behind:
+            x, before = F.pad(x, 2 * self.stem.border), 0
+        return F.conv2d(x, self.weight.to(x.dtype), bias, padding=before)
 
 
 def whitening_filters(images: Tensor, stem: WhitenStem) -> Tensor:

@@ -1,6 +1,16 @@
 """What a run is, as frozen values: plan, tricks' protocol, recipes and their text. Imports no torch."""
 
-from hotlap.plan.plan import BASE_RULE, CrossEntropy, Evaluation, HardExamples, Knob, Plan, Sampler, Shuffle
+from hotlap.plan.plan import (
+    BASE_RULE,
+    CrossEntropy,
+    Evaluation,
+    HardExamples,
+    HighestLoss,
+    Knob,
+    Plan,
+    Sampler,
+    Shuffle,
+)
 from hotlap.plan.trick import Trick, trick_name
 
 __all__ = [
@@ -8,6 +18,7 @@ __all__ = [
     "CrossEntropy",
     "Evaluation",
     "HardExamples",
+    "HighestLoss",
     "Knob",
     "Plan",
     "Sampler",

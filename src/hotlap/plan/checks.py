@@ -11,7 +11,7 @@ from hotlap.errors import UserError
 from hotlap.nets import Net
 from hotlap.nets.describe import check_net
 from hotlap.optim import Lookahead
-from hotlap.plan.plan import HardExamples, Plan
+from hotlap.plan.plan import HardExamples, HighestLoss, Plan, Shuffle
 from hotlap.plan.start import FittedHead
 from hotlap.spec import DataSpec
 
@@ -96,9 +96,10 @@ def check_loading(plan: Plan, spec: DataSpec) -> None:
     if isinstance(loader, HostLoader):
         if loader.workers < 0:
             raise UserError(f"loader.workers = {loader.workers}; give 0 or more")
-        if isinstance(sampler, HardExamples):
+        if not isinstance(sampler, Shuffle):
             raise UserError(
-                "sampler.kind = 'hardexamples' reads from the device; set loader.kind = 'deviceloader'"
+                f"sampler.kind = '{type(sampler).__name__.lower()}' reads from the device; set loader.kind ="
+                " 'deviceloader'"
             )
         drawn = [
             op for op in plan.augment if isinstance(op, Flip | Translate | Cutout) and op.mode != "random"
@@ -118,6 +119,14 @@ def check_loading(plan: Plan, spec: DataSpec) -> None:
         if sampler.every < 1:
             raise UserError(f"sampler.every = {sampler.every}; give 1 or more")
         check_sizes(plan, sampler.net, spec, "sampler.net")
+    if isinstance(sampler, HighestLoss):
+        if sampler.full < 1:
+            raise UserError(f"sampler.full = {sampler.full}; give 1 or more passes over all images")
+        if not plan.batch_size <= sampler.share * spec.train_count <= spec.train_count:
+            raise UserError(
+                f"sampler.share = {sampler.share:g} of {spec.train_count} training images, in batches of"
+                f" {plan.batch_size}; give a share that fills a batch, and at most 1"
+            )
 
 
 def check_rules(plan: Plan) -> None:

@@ -82,7 +82,23 @@ class HardExamples:
     net: AirNet = AirNet(widths=(32, 64, 64))
 
 
-Sampler = Shuffle | HardExamples
+@dataclass(frozen=True)
+class HighestLoss:
+    """Leave out, pass by pass, the images that the net knows already (Jiang et al., 2019).
+
+    The first passes take every image once. Each later one takes those whose loss was highest when they were
+    last trained on: what is left out keeps its loss, and comes back as that of others falls below it.
+
+    Args:
+        full: passes over all images.
+        share: of the images that a later pass takes.
+    """
+
+    full: int = 3
+    share: float = 0.6
+
+
+Sampler = Shuffle | HardExamples | HighestLoss
 
 
 BASE_RULE = Rule(
@@ -115,7 +131,8 @@ class Plan:
         after: averages updated after a step.
         evaluation: weights and views of the final evaluation.
         numerics: precision, layout, compilation.
-        epochs: passes over the training set; a fraction is allowed, and 0 after a fitted head.
+        epochs: passes over the training set, or as many steps where some passes leave images out; a
+            fraction is allowed, and 0 after a fitted head.
         batch_size: images a step; the last images of an epoch that do not fill a batch are left out.
         target: test accuracy in percent that the recipe aims at; 0 is none.
     """

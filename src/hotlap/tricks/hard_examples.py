@@ -40,6 +40,7 @@ class HardExamples(Trick):
     effect = "airbench96: 27.3 s instead of 34.7 s"
     failures = "on short runs the proxy costs more than it saves, and dropping easy examples costs accuracy"
     after = ("fast-norm-statistics",)
+    excludes = ("highest-loss",)
 
     def __call__(self, plan: Plan) -> Plan:
         kept = self.of // 2

@@ -5,6 +5,7 @@ from typing import Literal
 
 from hotlap.errors import UserError
 from hotlap.nets import AirNet, ResNet9, WhitenStem
+from hotlap.nets.describe import Padding
 from hotlap.plan import Plan, Trick
 
 
@@ -24,7 +25,7 @@ class PatchWhitening(Trick):
         pointwise: whether a learned 1x1 convolution and a norm follow.
         eps: added to the eigenvalues.
         images: how many training images the covariance is taken from.
-        padding: zero padding, pixels.
+        padding: zero padding, pixels on each side; or `same`, as much as leaves maps of the images' size.
     """
 
     kernel: int = 3
@@ -34,7 +35,7 @@ class PatchWhitening(Trick):
     pointwise: bool = True
     eps: float = 1e-2
     images: int = 10_000
-    padding: int = 1
+    padding: Padding = 1
 
     touches = ("net.stem", "rules")
     source = "Page, How to Train Your ResNet 8 (2019); both signs: Balsam, hlb-CIFAR10 (2023)"

@@ -82,31 +82,47 @@ class DeviceFeed:
 
     def enter(self, step: int) -> None:
         """Stand before `step`, with its epoch's order and augmentation drawn."""
-        epoch, within = divmod(step, self.steps_per_epoch)
+        epoch = self.epoch_of(step)
         self.step_index.fill_(step)
-        self.cursor.fill_(within)
+        self.cursor.fill_(step - self.first_of(epoch))
         if self.drawn == (self.seed, epoch):
             return
-        device, count = self.backend.device, len(self.order)
-        order = generator(self.seed, "order", epoch, device=device)
-        self.order.copy_(torch.randperm(count, generator=order, device=device))
+        self.order.copy_(self._ordered(epoch))
         for i, (op, choice) in enumerate(zip(self.plan.augment, self.choices, strict=True)):
             choice.copy_(op.draw(self._epoch(epoch, i)))
         self.drawn = (self.seed, epoch)
 
+    def epoch_of(self, step: int) -> int:
+        """Which pass over the images a step belongs to."""
+        return step // self.steps_per_epoch
+
+    def first_of(self, epoch: int) -> int:
+        """The step that a pass begins with."""
+        return epoch * self.steps_per_epoch
+
+    def _ordered(self, epoch: int) -> Tensor:
+        """(count,) int64: every image once, in the order of this pass."""
+        device = self.backend.device
+        order = generator(self.seed, "order", epoch, device=device)
+        return torch.randperm(len(self.order), generator=order, device=device)
+
     def _epoch(self, index: int, operation: int) -> Epoch:
         _, height, width = self.images.shape
-        progress = index * self.steps_per_epoch / self.steps
+        progress = self.first_of(index) / self.steps
         streams = partial(generator, self.seed, "augment", operation, device=self.backend.device)
         return Epoch(index, progress, len(self.images), height, width, streams, self.backend.device)
 
     def push(self) -> None:
         """What the host does before each step; nothing here."""
 
-    def advance(self) -> None:
-        """The step is done; part of it."""
+    def advance(self, losses: Tensor) -> None:
+        """The step is done, and has come to these losses (B,) of its images; part of it."""
         self.step_index.add_(1)
         self.cursor.add_(1)
+
+    def state(self) -> dict[str, Tensor]:
+        """What a run that is resumed has to know of the batches before; by name, views."""
+        return {}
 
     def index(self) -> Tensor:
         """(B,) int64: which images are in the batch."""

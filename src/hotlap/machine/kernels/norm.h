@@ -34,7 +34,7 @@ struct Celu {
 };
 
 struct Silu {
-    lanes gate(lanes z) const { return 1.0f / (1.0f + exponential(smaller(-z, all(87.0f)))); }
+    lanes gate(lanes z) const { return reciprocal(1.0f + exponential(smaller(-z, all(87.0f)))); }
     lanes value(lanes z) const { return z * gate(z); }
     lanes slope(lanes z) const {  // s + z s (1 - s)
         const lanes s = gate(z);
@@ -45,7 +45,8 @@ struct Silu {
 // The error function by Abramowitz and Stegun's formula 7.1.26, off by at most 1.5e-7.
 struct Gelu {
     lanes below(lanes z, lanes bell) const {  // the normal distribution; bell = e^(-z^2 / 2)
-        const lanes size = z < 0.0f ? -z : z, t = 1.0f / (1.0f + size * (0.3275911f * 0.70710678f));
+        const lanes size = smaller(larger(z, -z), all(1e9f));  // an infinity has no reciprocal here
+        const lanes t = reciprocal(1.0f + size * (0.3275911f * 0.70710678f));
         lanes p = all(1.061405429f);
         for (float c : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f}) p = p * t + c;
         const lanes tail = 0.5f * (p * t) * bell;

@@ -7,6 +7,10 @@
 #include <cstring>
 #include <initializer_list>
 
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 constexpr int LANES = 16, REGISTERS = 32;
 #elif defined(__AVX__)
@@ -87,9 +91,26 @@ inline lanes load_only(const float* from, const uint8_t* of, int corner, All) {
     return only(load_small(of) == corner, load(from));
 }
 
+// The larger and the smaller of two, b if one is no number; and 1 / v to about 2e-7 of itself, v and the result
+// normal numbers: compilers take a comparison and a choice for the first, and the processor long for a division.
+#if defined(__AVX512F__)
+inline lanes larger(lanes a, lanes b) { return (lanes)_mm512_max_ps((__m512)a, (__m512)b); }
+inline lanes smaller(lanes a, lanes b) { return (lanes)_mm512_min_ps((__m512)a, (__m512)b); }
+inline lanes nearly_reciprocal(lanes v) { return (lanes)_mm512_rcp14_ps((__m512)v); }
+#elif defined(__AVX__)
+inline lanes larger(lanes a, lanes b) { return (lanes)_mm256_max_ps((__m256)a, (__m256)b); }
+inline lanes smaller(lanes a, lanes b) { return (lanes)_mm256_min_ps((__m256)a, (__m256)b); }
+inline lanes nearly_reciprocal(lanes v) { return (lanes)_mm256_rcp_ps((__m256)v); }
+#else
 inline lanes larger(lanes a, lanes b) { return a > b ? a : b; }
-
 inline lanes smaller(lanes a, lanes b) { return a < b ? a : b; }
+inline lanes nearly_reciprocal(lanes v) { return 1.0f / v; }
+#endif
+
+inline lanes reciprocal(lanes v) {
+    const lanes near = nearly_reciprocal(v);
+    return near * (2.0f - v * near);
+}
 
 // Takes v, which is the kth, where it is larger than the best so far or is no number.
 inline void take_larger(lanes v, int k, lanes& best, whole& which) {
