@@ -23,6 +23,7 @@ from hotlap.engine.loop import train
 from hotlap.engine.lower import lower
 from hotlap.engine.program import Program
 from hotlap.nets import ResNet9
+from hotlap.plan import HighestLoss
 from hotlap.recipes import BUILTIN
 from hotlap.runs.checkpoint import STATE, load_state, save_state
 from hotlap.tricks.lookahead import Lookahead
@@ -133,6 +134,10 @@ PLANS = {
         after=tuple(replace(a, every=2) for a in HARD.after),
         **SHORT,
     ),
+    # passes of 5 steps, 2, 2 and what is left
+    "highest loss": replace(
+        MUON, net=replace(MUON.net, widths=(4,)), sampler=HighestLoss(full=1, share=0.5), **SHORT
+    ),
 }
 SPE = 5  # steps an epoch; 90 images leave ten over, as real sets do
 
@@ -204,6 +209,7 @@ def test_where_a_run_pauses_changes_nothing(name):
         ("host", "velocity."),
         ("hard examples", "velocity."),
         ("hard examples", "average0."),
+        ("highest loss", "feed."),
     ],
 )
 def test_nothing_that_a_state_holds_is_spare(name, part):

@@ -12,6 +12,8 @@ from hotlap.engine.feed.device import DeviceFeed
 from hotlap.machine.backend import Backend
 from hotlap.plan import HighestLoss, Plan
 
+UNSEEN = torch.finfo(torch.float32).max  # a number: a state that holds others is of a run that diverged
+
 
 class HighestLossFeed(DeviceFeed):
     """A feed that notes each image's loss in the step that trains on it, and draws its passes from that.
@@ -20,7 +22,7 @@ class HighestLossFeed(DeviceFeed):
     counts `steps_per_epoch`, as many as a pass over all images takes.
 
     Attributes:
-        image_losses: (count,), of each image when it was last in a batch; infinite before.
+        image_losses: (count,), of each image when it was last in a batch; before that the largest there is.
         ranked: (count,), what they were as the present pass began: its order follows from them and the seed.
         starts: first step of each pass, up to one that ends with the run or after it.
     """
@@ -29,7 +31,7 @@ class HighestLossFeed(DeviceFeed):
         self.starts = [0]
         super().__init__(plan, images, backend, plan.batch_size)
         self.sampler, self.kept = sampler, int(sampler.share * len(images))
-        self.image_losses = torch.full((len(images),), torch.inf, device=backend.device)
+        self.image_losses = torch.full((len(images),), UNSEEN, device=backend.device)
         self.ranked = self.image_losses.clone()
         while self.starts[-1] < self.steps:
             passes = len(self.starts)
@@ -39,8 +41,8 @@ class HighestLossFeed(DeviceFeed):
 
     def reset(self, seed: int) -> None:
         super().reset(seed)
-        self.image_losses.fill_(torch.inf)
-        self.ranked.fill_(torch.inf)
+        self.image_losses.fill_(UNSEEN)
+        self.ranked.fill_(UNSEEN)
 
     def epoch_of(self, step: int) -> int:
         return bisect_right(self.starts, step) - 1
