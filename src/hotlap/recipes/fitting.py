@@ -1,7 +1,7 @@
 """A recipe fitted to data that nobody has tuned one for: by rules, from the `DataSpec` alone.
 
-It starts from `fast94-amx`, whose net, optimizer and schedule hold over a wide range, and sets what depends on
-the images' size, their number, their channels and their classes. `hotlap recipes show --data SRC` prints
+It starts from `fast94-amx`, whose net, optimizer and schedule hold over a wide range, and sets what depends
+on the images' size, their number, their channels and their classes. `hotlap recipes show --data SRC` prints
 what came of it and why.
 """
 
@@ -89,7 +89,9 @@ def fitted(spec: DataSpec) -> Fitted:
     whitening = next(t for t in FAST94_AMX.tricks if isinstance(t, PatchWhitening))
     if whitening.images > count:
         reasons.append(f"whitening from all {count:,} images")
-    made = FAST94_AMX.then(NAME, *steps, without=without, summary="fitted to the data by rules, from fast94-amx")
+    made = FAST94_AMX.then(
+        NAME, *steps, without=without, summary="fitted to the data by rules, from fast94-amx"
+    )
     return Fitted(replace(made, data=""), tuple(reasons))
 
 
