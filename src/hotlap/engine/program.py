@@ -317,10 +317,11 @@ class Program:
             for averaged, on in zip(self.averages, structure.due, strict=True):
                 if on:
                     averaged.step(values)
-            self.losses.index_copy_(0, self.feed.step_index, losses.detach().mean()[None])
+            losses = losses.detach()
+            self.losses.index_copy_(0, self.feed.step_index, losses.mean()[None])
             shares = correct.to(self.accuracies.dtype).mean()[None]
             self.accuracies.index_copy_(0, self.feed.step_index, shares)
-            self.feed.advance(losses.detach())
+            self.feed.advance(losses)
 
     # what a checkpoint holds
 

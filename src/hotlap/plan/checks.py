@@ -11,6 +11,7 @@ from hotlap.errors import UserError
 from hotlap.nets import Net
 from hotlap.nets.describe import check_net
 from hotlap.optim import Lookahead
+from hotlap.plan.flat import kind_of
 from hotlap.plan.plan import HardExamples, HighestLoss, Plan, Shuffle
 from hotlap.plan.start import FittedHead
 from hotlap.spec import DataSpec
@@ -98,7 +99,7 @@ def check_loading(plan: Plan, spec: DataSpec) -> None:
             raise UserError(f"loader.workers = {loader.workers}; give 0 or more")
         if not isinstance(sampler, Shuffle):
             raise UserError(
-                f"sampler.kind = '{type(sampler).__name__.lower()}' reads from the device; set loader.kind ="
+                f"sampler.kind = '{kind_of(type(sampler))}' reads from the device; set loader.kind ="
                 " 'deviceloader'"
             )
         drawn = [

@@ -16,19 +16,18 @@ from hotlap.tricks.widths import Widths
 
 # Half the batch: on a CPU a large one buys nothing, and the norms' statistics are taken over as many images
 # as before.
-MUON = replace(HIVERGE_MUON, lr=0.145)
-SMALLER = (Set("batch_size", 768), MUON, FastNormStatistics(0.2))
+SMALLER = (Set("batch_size", 768), FastNormStatistics(0.2))
 
 # Maps of 32, 16, 8 and 4 pixels, or half of it, which fill Winograd's 4x4 tiles. From the fourth pass on, the
 # 60% of the images with the highest loss.
 FAST94 = HIVERGE94.then(
     "fast94",
     *SMALLER,
-    replace(MUON, momentum=0.78),
+    replace(HIVERGE_MUON, lr=0.145, momentum=0.78),
     HighestLoss(full=3, share=0.6),
     ProgressiveResolution((0.3,), (0.5,)),
     Set("net.stem.padding", "same"),
-    summary="94% on a CPU: hiverge94 in smaller batches, half the resolution first, later what is hard",
+    summary="94% on a CPU without AMX: hiverge94, smaller batches, half resolution first, later what is hard",
     epochs=6.25,
 )
 
@@ -37,6 +36,7 @@ FAST94 = HIVERGE94.then(
 FAST94_AMX = HIVERGE94.then(
     "fast94-amx",
     *SMALLER,
+    replace(HIVERGE_MUON, lr=0.145),
     ProgressiveResolution((0.4,), (0.75,)),
     summary="94% on a CPU with AMX: hiverge94 in smaller batches, the first stretch at 24 of 32 pixels",
     epochs=8.0,
