@@ -317,10 +317,9 @@ class Program:
             for averaged, on in zip(self.averages, structure.due, strict=True):
                 if on:
                     averaged.step(values)
-            losses = losses.detach()
+            losses, hits = losses.detach(), correct.to(self.accuracies.dtype)
             self.losses.index_copy_(0, self.feed.step_index, losses.mean()[None])
-            shares = correct.to(self.accuracies.dtype).mean()[None]
-            self.accuracies.index_copy_(0, self.feed.step_index, shares)
+            self.accuracies.index_copy_(0, self.feed.step_index, hits.mean()[None])
             self.feed.advance(losses)
 
     # what a checkpoint holds
