@@ -313,8 +313,10 @@ def test_pool_norm_and_activation_are_those_of_float64(act, shape, pool, splits,
     got = torch.autograd.grad(y, (x, weight, bias), grad)
     exact = torch.autograd.grad(wanted, wide, grad.double())
     assert off(got[0], exact[0]) < 3 * BF16  # the gradient before the norm is kept in bfloat16 for a moment
-    assert off(got[1], exact[1]) < 2e-6  # float32 in an image, float64 over images
-    assert off(got[2], exact[2]) < 2e-6
+    # float32 in an image, float64 over images; e^v to 1e-5 and 1 / v to 2^-14
+    short = 1e-4 if act in ("silu", "gelu", "celu") else 2e-6
+    assert off(got[1], exact[1]) < short
+    assert off(got[2], exact[2]) < short
     # running statistics: the mean over the parts, the variance unbiased
     for found, exact in zip((mean, var), running(wide[0], pool, splits, strided), strict=True):
         assert off(found, exact) < 1e-6

@@ -18,6 +18,11 @@
 
 namespace {
 
+// e^v, v at most 88, and 1 / v, as exactly as what is made of them can be kept.
+constexpr bool SHORT = sizeof(number) < sizeof(float);
+inline lanes power(lanes v) { return SHORT ? nearly_exponential(v) : exponential(v); }
+inline lanes inverse(lanes v) { return SHORT ? nearly_reciprocal(v) : reciprocal(v); }
+
 // Activations and their slopes; what is not a number stays so.
 struct Relu {
     lanes value(lanes z) const { return z < 0.0f ? lanes{} : z; }
@@ -29,12 +34,12 @@ struct Celu {
     lanes value(lanes z) const { return (z < 0.0f ? lanes{} : z) + alpha * (decay(z) - 1.0f); }
     lanes slope(lanes z) const { return decay(z); }
     lanes decay(lanes z) const {  // 1 for what is positive
-        return exponential(smaller(z, lanes{}) * (1 / alpha));
+        return power(smaller(z, lanes{}) * (1 / alpha));
     }
 };
 
 struct Silu {
-    lanes gate(lanes z) const { return reciprocal(1.0f + exponential(smaller(-z, all(87.0f)))); }
+    lanes gate(lanes z) const { return inverse(1.0f + power(smaller(-z, all(87.0f)))); }
     lanes value(lanes z) const { return z * gate(z); }
     lanes slope(lanes z) const {  // s + z s (1 - s)
         const lanes s = gate(z);
@@ -46,13 +51,13 @@ struct Silu {
 struct Gelu {
     lanes below(lanes z, lanes bell) const {  // the normal distribution; bell = e^(-z^2 / 2)
         const lanes size = smaller(larger(z, -z), all(1e9f));  // an infinity has no reciprocal here
-        const lanes t = reciprocal(1.0f + size * (0.3275911f * 0.70710678f));
+        const lanes t = inverse(1.0f + size * (0.3275911f * 0.70710678f));
         lanes p = all(1.061405429f);
         for (float c : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f}) p = p * t + c;
         const lanes tail = 0.5f * (p * t) * bell;
         return z > 0.0f ? 1.0f - tail : tail;
     }
-    lanes bell(lanes z) const { return exponential(-0.5f * (z * z)); }
+    lanes bell(lanes z) const { return power(-0.5f * (z * z)); }
     lanes value(lanes z) const { return z * below(z, bell(z)); }
     lanes slope(lanes z) const {
         const lanes b = bell(z);
