@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -45,26 +46,34 @@ def together(images: DeviceSet) -> int:
 
 @torch.no_grad()
 def view_logits(
-    model: Network, weights: dict[str, Tensor], images: DeviceSet, index: Tensor, tta: str
+    model: Network,
+    weights: dict[str, Tensor],
+    images: DeviceSet,
+    index: Tensor,
+    tta: str,
+    plain: Tensor | None = None,
 ) -> Tensor:
     """Logits (B, classes) of the images at `index` (B,), averaged over the views of `tta`.
 
     Args:
         weights: used in place of the model's own tensors, by name.
+        plain: logits (B, classes) of the images as they are, where they are known.
     """
     _, height, width, _ = images.images.shape
     total: Tensor | None = None
     for view in VIEWS[tta]:
+        as_it_is = not (view.flip or view.down or view.right)
         maps = None
-        if view.flip or view.down or view.right:
+        if not as_it_is:
             rows, columns = (
                 torch.arange(n, device=index.device).expand(len(index), n) for n in (height, width)
             )
             moves = (torch.full_like(index, by) for by in (-view.down, -view.right))
             rows, columns = (shift(at, by) for at, by in zip((rows, columns), moves, strict=True))
             maps = rows, columns.flip(1) if view.flip else columns
-        logits = functional_call(model, weights, (images.read(index, maps),)) * view.weight
-        total = logits if total is None else total + logits
+        known = plain if as_it_is else None
+        logits = functional_call(model, weights, (images.read(index, maps),)) if known is None else known
+        total = logits * view.weight if total is None else total + logits * view.weight
     assert total is not None
     return total
 
@@ -81,9 +90,11 @@ def all_logits(
     was_training = model.training
     model.eval()
 
-    def of(index: Tensor, views: str) -> Tensor:
-        parts = index.split(together(images))
-        return torch.cat([view_logits(model, weights, images, part, views) for part in parts])
+    def of(index: Tensor, views: str, plain: Tensor | None = None) -> Tensor:
+        size = together(images)
+        known = plain.split(size) if plain is not None else repeat(None)
+        parts = zip(index.split(size), known, strict=False)
+        return torch.cat([view_logits(model, weights, images, part, views, seen) for part, seen in parts])
 
     try:
         everything = torch.arange(len(images), device=images.labels.device)
@@ -92,6 +103,8 @@ def all_logits(
         logits = of(everything, "none")
         certainty = logits.float().softmax(1).amax(1)
         index = certainty.topk(round(share * len(images)), largest=False).indices
-        return logits.index_copy_(0, index, of(index, tta)) if len(index) else logits
+        if not len(index):
+            return logits
+        return logits.index_copy_(0, index, of(index, tta, logits.index_select(0, index)))
     finally:
         model.train(was_training)
