@@ -283,13 +283,13 @@ def test_a_peer_of_several_runs_a_launch_and_one_without_seconds(tmp_path):
 def test_a_peer_that_fails_is_named(tmp_path, code, words):
     bench = Bench([tiny(), script(code, accuracy="acc (..)")], tmp_path / "b", seed=7, data=DATA)
     with pytest.raises(UserError, match=f"--peer peer, seed 7: {words}"):
-        bench.launch(bench.contenders[1], 0)
+        next(bench.launch(bench.contenders[1], [0]))
 
 
 def test_a_peer_that_is_not_there_is_named(tmp_path):
     bench = Bench([tiny(), Peer("p", "no-such-program {seed}")], tmp_path / "b", data=DATA)
     with pytest.raises(UserError, match=r"--peer p: cannot start 'no-such-program': No such file"):
-        bench.launch(bench.contenders[1], 0)
+        next(bench.launch(bench.contenders[1], [0]))
 
 
 def test_peers_are_told_how_many_threads(tmp_path, monkeypatch):
@@ -297,7 +297,7 @@ def test_peers_are_told_how_many_threads(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.set_num_threads", lambda n: None)
     code = "import os; print('{\"accuracy\": %s}' % os.environ['OMP_NUM_THREADS'])"
     bench = Bench([tiny(), script(code)], tmp_path / "b", data=DATA, threads=7)
-    assert bench.launch(bench.contenders[1], 0)[0].accuracy == 7
+    assert next(bench.launch(bench.contenders[1], [0]))[0].accuracy == 7
 
 
 def test_a_signal_ends_the_peer_under_way(tmp_path):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hotlap.cli.arguments import common
 from hotlap.cli.composing import set_in_all
+from hotlap.cli.engines import check_engine, cluster_of, engines
 from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 from hotlap.machine.processor import check_threads
@@ -57,6 +58,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads; peers are told by OMP_NUM_THREADS"
     )
+    parser.add_argument(
+        "--parallel", type=int, default=1, metavar="K", help="seeds of a recipe that train beside each other"
+    )
+    engines(parser)
     common(parser)
 
 
@@ -94,7 +99,18 @@ def run(args: argparse.Namespace) -> int:
         names = ", ".join(c.name for c in contenders)
         out.say(f"{args.runs} rounds of {names} on {bench.data}, seeds from {args.seed} on")
         out.say(f"folder: {folder}")
-        bench.go(args.runs, lambda runs, n, total: say_runs(runs, n, total, out))
+
+        def tell(runs: list[Timed], n: int, total: int) -> None:
+            say_runs(runs, n, total, out)
+
+        if args.engine == "ray":
+            with cluster_of(args, str(bench.device), out.note) as cluster:
+                out.say(f"by Ray: {cluster.workers} workers of {cluster.threads} threads")
+                bench.go_on(cluster, args.runs, tell)
+        else:
+            if args.parallel > 1 and bench.device.type == "cpu":
+                out.note("--parallel: on a CPU runs beside each other take as long as one after another")
+            bench.go(args.runs, tell, args.parallel)
     except KeyboardInterrupt:
         raise Interrupted(resume_line(args.words, folder)) from None
     summary = bench.summary()
@@ -121,6 +137,13 @@ def check(args: argparse.Namespace) -> None:
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: give 0 or more")
     check_threads(args.threads)
+    check_engine(args)
+    if not 1 <= args.parallel <= args.runs:
+        raise UserError(f"--parallel {args.parallel}: give 1 to the {args.runs} of --runs")
+    if args.peer and args.engine == "ray":
+        raise UserError(
+            "--peer: is timed beside recipes, one at a time on one machine; leave out --engine ray"
+        )
     for option in ("peer_seconds", "peer_accuracy"):
         if getattr(args, option) is not None and not args.peer:
             raise UserError(f"--{option.replace('_', '-')}: reads what a peer prints; give --peer too")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hotlap.cli.arguments import common
 from hotlap.cli.composing import set_in_all
+from hotlap.cli.engines import check_engine, cluster_of, engines
 from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 from hotlap.machine.processor import check_threads
@@ -48,6 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results go; the same again goes on")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    engines(parser)
     common(parser)
 
 
@@ -67,7 +69,10 @@ def run(args: argparse.Namespace) -> int:
         else:
             project_all(ladder, args.seconds, out)
             chosen = within_budget(ladder.rungs(), 60 * args.budget, args.seeds)
-        train_all(ladder, chosen, args.seeds, out)
+        if args.engine == "ray":
+            train_by_cluster(ladder, chosen, args, out)
+        else:
+            train_all(ladder, chosen, args.seeds, out)
     except KeyboardInterrupt:
         raise Interrupted(f"the same command and --out {folder}") from None
     rows = compare(ladder.rungs())
@@ -95,6 +100,7 @@ def check(args: argparse.Namespace) -> None:
     if not 0 < args.seconds < float("inf"):
         raise UserError(f"--seconds {args.seconds:g}: give a number of seconds above 0")
     check_threads(args.threads)
+    check_engine(args)
     if args.full and args.budget:
         raise UserError("--full trains every rung; leave out --budget")
 
@@ -160,10 +166,24 @@ def train_all(ladder: Ladder, names: list[str], seeds: int, out: Output) -> None
         for seed in range(seeds if recipe.name in names else 0):
             with TerminalReporter(out) as reporter:
                 ladder.train(recipe, seed, reporter)
-            rung = ladder.rung(recipe)
-            done = next(r for r in rung.runs if r.seed == seed)
-            out.say(f"{recipe.name}, seed {seed}: {done.accuracy:.2f}% in {done.train_s:,.0f} s")
+            say_run(ladder, recipe, seed, out)
             out.say()
+
+
+def train_by_cluster(ladder: Ladder, names: list[str], args: argparse.Namespace, out: Output) -> None:
+    recipes = [recipe for recipe in ladder.recipes if recipe.name in names]
+    with cluster_of(args, str(ladder.torch_device), out.note) as cluster:
+        out.say(f"by Ray: {cluster.workers} workers of {cluster.threads} threads")
+        ladder.train_all(
+            cluster, recipes, args.seeds, lambda recipe, seed: say_run(ladder, recipe, seed, out)
+        )
+    out.say()
+
+
+def say_run(ladder: Ladder, recipe: Recipe, seed: int, out: Output) -> None:
+    done = next((r for r in ladder.rung(recipe).runs if r.seed == seed), None)
+    came_to = f"{done.accuracy:.2f}% in {done.train_s:,.0f} s" if done else "diverged"
+    out.say(f"{recipe.name}, seed {seed}: {came_to}")
 
 
 def say_table(rows: list[Row], out: Output) -> None:

@@ -14,6 +14,7 @@ from hotlap._version import __version__
 from hotlap.cli.arguments import HelpFormatter, Parser
 from hotlap.cli.output import BAD_INPUT, DONE, INTERNAL, INTERRUPTED
 from hotlap.errors import UserError, did_you_mean
+from hotlap.files import silent
 from hotlap.machine.isa import level
 from hotlap.machine.telling import told
 
@@ -73,6 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 def answer(words: list[str]) -> int:
     """The exit status of the command line `words`."""
     debug = "--debug" in words
+    quiet = is_led()
     try:
         if words and not words[0].startswith("-") and words[0] not in VERBS:
             raise UserError(
@@ -87,16 +89,21 @@ def answer(words: list[str]) -> int:
         if args.verb is None:
             parser.print_help()
             return DONE
+        if "WORLD_SIZE" in os.environ and args.verb != "train":
+            raise UserError(f"hotlap {args.verb}: one process does it; torchrun is for `hotlap train`")
         level()
         # read by torch at its first large allocation: huge pages for tensors, a few percent for nothing
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-        with told(lambda text: print(text, file=sys.stderr, flush=True)):
-            status: int = importlib.import_module(f"hotlap.cli.{args.verb}").run(args)
+        verb = importlib.import_module(f"hotlap.cli.{args.verb}")
+        with told(silent if quiet else lambda text: print(text, file=sys.stderr, flush=True)):
+            status: int = verb.run(args)
         sys.stdout.flush()
         return status
     except UserError as error:
-        return fail(str(error), BAD_INPUT, debug)
+        return BAD_INPUT if quiet else fail(str(error), BAD_INPUT, debug)
     except KeyboardInterrupt as stop:
+        if quiet:
+            return INTERRUPTED
         resume = getattr(stop, "resume", None)
         return fail(
             f"interrupted; state saved, go on with: {resume}" if resume else "interrupted", INTERRUPTED, debug
@@ -107,6 +114,14 @@ def answer(words: list[str]) -> int:
     except Exception as error:
         hint = "" if debug else " (--debug shows where)"
         return fail(f"internal error: {type(error).__name__}: {error}{hint}", INTERNAL, debug)
+    finally:
+        if "hotlap.machine.ranks" in sys.modules:
+            sys.modules["hotlap.machine.ranks"].leave()
+
+
+def is_led() -> bool:
+    """Whether this is one of several processes of a run and another speaks for them; it then keeps quiet."""
+    return "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0"
 
 
 def show_warning(

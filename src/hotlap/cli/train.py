@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="take so long for all of it: epochs and resolution are fitted to the time",
     )
+    parser.add_argument(
+        "--batch",
+        type=batch_of,
+        metavar="N",
+        help="images a step; `auto`: the recipe's, or as many of them as fit in memory",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--target", type=float, metavar="PCT", help="exit with status 3 if accuracy falls short"
@@ -58,6 +65,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="epochs between evaluations; 0: at the end only",
     )
     parser.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="train on so many devices of this machine together, CUDA's or parts of the processor",
+    )
+    parser.add_argument(
         "--checkpoint-every", type=float, default=60.0, metavar="S", help="seconds between saved states"
     )
     common(parser)
@@ -65,11 +78,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check(args)
+    if args.devices and args.devices > 1 and "WORLD_SIZE" not in os.environ:
+        from hotlap.cli.launching import launch
+
+        return launch(args)
+    if isinstance(args.batch, int):
+        args.set.append(f"batch_size={args.batch}")
     out = Output(args.json)
     own = args.data is not None and args.recipe in (None, FITTED) and not args.resume
     recipe = None if args.resume or own else compose(args)
     from hotlap.cli.progress import TerminalReporter  # everything from here on imports torch
     from hotlap.engine.clock import process_age
+    from hotlap.machine.ranks import joined
     from hotlap.report.curve import save_curve
     from hotlap.runs.choosing import sized
     from hotlap.runs.execute import execute
@@ -90,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         recipe, how, setup_s = fits.recipe, dict(fits.loading), fits.setup_s
         for reason in fits.reasons:
             out.say(reason)
-        folder = args.out or default_folder(recipe.name, data, args.seed)
+        folder = joined().same(args.out or default_folder(recipe.name, data, args.seed))
         eval_every = 1 if args.eval_every is None else args.eval_every
         this = Run(
             recipe,
@@ -104,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
             command=shlex.join(["hotlap", *args.words]),
             loading=how,
             minutes=args.minutes,
+            fit_batch=args.batch == "auto",
         )
     with TerminalReporter(out) as reporter:
         result = execute(
@@ -114,6 +135,8 @@ def run(args: argparse.Namespace) -> int:
             setup_s=setup_s,
             checkpoint_s=args.checkpoint_every,
         )
+    if not joined().leads:
+        return DONE
     fitted_once = not result.summary["steps"]  # a classifier fitted at once has no curve
     path = result.folder / "curve.png"
     curve = None if fitted_once else save_curve(result.summary, result.history, path)
@@ -165,12 +188,23 @@ def choose(args: argparse.Namespace, how: dict[str, Any], out: Output) -> tuple[
     return recipe, chosen.found if chosen else None
 
 
+def batch_of(word: str) -> int | str:
+    """`auto`, or a number of images."""
+    if word == "auto":
+        return word
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r}; give a whole number of images, or auto")
+    return int(word)
+
+
 def check(args: argparse.Namespace) -> None:
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: give 0 or more")
     if args.target is not None and not 0 < args.target <= 100:
         raise UserError(f"--target {args.target:g}: give a percentage above 0, up to 100")
     check_threads(args.threads)
+    if args.devices is not None and args.devices < 1:
+        raise UserError(f"--devices {args.devices}: give 1 or more")
     if args.minutes is not None and not 0 < args.minutes < float("inf"):
         raise UserError(f"--minutes {args.minutes:g}: give a number of minutes above 0")
     if args.minutes is not None and args.epochs is not None:
@@ -184,7 +218,7 @@ def check(args: argparse.Namespace) -> None:
             w
             for w in (
                 *("data", "data_dir", "epochs", "out", "threads", "eval_every", "minutes", "from_"),
-                *("size", "fit", "label_column", "image_column"),
+                *("size", "fit", "label_column", "image_column", "batch"),
             )
             if getattr(args, w) is not None
         ]

@@ -34,10 +34,19 @@ def train(
     for first, stop in program.segments(start, stride):
         with clock.measure("train"):
             program.run(first, stop)
-        finite = torch.isfinite(program.losses[first:stop])
-        if not bool(finite.all()):
-            raise diverged(program, first + int((~finite).nonzero()[0]))
+        check_finite(program, first, stop)
         if stop == program.steps:
             with clock.measure("train"):
                 program.finish()
         yield Progress(stop, stop % program.steps_per_epoch == 0 or stop == program.steps)
+
+
+def check_finite(program: Program, start: int, stop: int) -> None:
+    """Whether the losses of steps `start` to `stop` are numbers.
+
+    Raises:
+        Diverged: naming the first step whose loss is not finite and the values it was taken with.
+    """
+    finite = torch.isfinite(program.losses[start:stop])
+    if not bool(finite.all()):
+        raise diverged(program, start + int((~finite).nonzero()[0]))

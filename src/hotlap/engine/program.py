@@ -68,7 +68,7 @@ class Program:
         plan: what to run, checked against the data set.
         dataset: its images are held on the device once `upload` has been called.
         backend: device and arithmetic.
-        feed: where batches come from; it holds the training images.
+        feed: where batches come from; it holds the training images, and knows which ranks run together.
         test_set: the images that accuracy is measured on.
         start: tensors of the net by name that a run starts with, in place of those drawn from its seed.
 
@@ -99,7 +99,7 @@ class Program:
         self.model = model.to(device, wide).to(memory_format=backend.format)  # type: ignore[call-overload]
         self.model.use_kernels(backend.kernels)
         self.train_set, self.test_set = feed.images, test_set
-        self.feed = feed
+        self.feed, self.ranks = feed, feed.ranks
         self.start = {name: t.to(device, wide) for name, t in (start or {}).items()}
         self.class_weights = class_weights(plan.loss, dataset, device, wide)
         self.model.follow(feed.step_index)
@@ -242,7 +242,7 @@ class Program:
     @torch.no_grad()
     def begin(self, seed: int) -> None:
         """`reset`, then set what is computed from the training images (whitening), take the tensors that the
-        run starts with, and start the averages."""
+        run starts with, and start the averages. All ranks start with what rank 0 has."""
         self.reset(seed)
         self.feed.begin(seed)
         wanted = min(self.model.calibration_images, len(self.train_set))
@@ -252,6 +252,7 @@ class Program:
         held = self.model.state_dict()
         for name, tensor in self.start.items():
             held[name].copy_(tensor)
+        self.ranks.begin_alike(held)
         self._hold()
         for averaged in self.averages:
             torch._foreach_copy_(averaged.slow, averaged.fast)
@@ -282,6 +283,14 @@ class Program:
                 self.feed.push()
                 launch()
 
+    def agree(self) -> None:
+        """Bring the statistics of the norms, which each rank keeps of its own share, to their mean. They are
+        means themselves, as is what averages hold of them: it makes no difference when."""
+        if self.ranks.count > 1:
+            buffers = dict(self.model.named_buffers())
+            slow = [dict(zip(self.averaged_names, a.slow, strict=True)) for a in self.averages]
+            self.ranks.mean([tensors[name] for tensors in (buffers, *slow) for name in buffers])
+
     def finish(self) -> None:
         """After the last step: where the slow weights are the result, the model takes them."""
         for averaged in self.averages:
@@ -309,23 +318,27 @@ class Program:
             objective = self._objective(losses)
         grads = torch.autograd.grad(objective, weights) if weights else ()
         with torch.no_grad():
+            losses, correct = losses.detach(), correct.to(losses.dtype)
+            if self.ranks.count > 1:
+                losses, correct = self.ranks.spread_out(losses), self.ranks.spread_out(correct)
+                self.ranks.add([*grads, losses, correct])
             at = 0
             for group, phase in learning:
                 stop = at + len(group.weights)
-                group.step(list(grads[at:stop]), values, phase, self.backend.dtype)
+                group.step(list(grads[at:stop]), values, phase, self.backend.dtype, self.ranks)
                 at = stop
             for averaged, on in zip(self.averages, structure.due, strict=True):
                 if on:
                     averaged.step(values)
-            losses, hits = losses.detach(), correct.to(self.accuracies.dtype)
             self.losses.index_copy_(0, self.feed.step_index, losses.mean()[None])
-            self.accuracies.index_copy_(0, self.feed.step_index, hits.mean()[None])
+            self.accuracies.index_copy_(0, self.feed.step_index, correct.mean()[None])
             self.feed.advance(losses)
 
     # what a checkpoint holds
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that training changes, by name; views, not copies."""
+        """Every tensor that training changes, by name; views, not copies. Of several ranks, the same on all of
+        them after `agree`."""
         held = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         for group in self.groups:
             held |= {f"velocity.{n}": v for n, v in zip(group.names, group.velocity, strict=True)}
@@ -361,10 +374,11 @@ class Program:
 
     def logits(self, tta: str, share: float) -> Tensor:
         """Logits (N, classes) of the test set by the tensors the plan evaluates; see `views.all_logits`."""
+        self.agree()
         return self._views.get((tta, share), partial(self._logits, tta, share))()
 
     def _logits(self, tta: str, share: float) -> Tensor:
-        return all_logits(self.model, self.evaluation_weights(), self.test_set, tta, share)
+        return all_logits(self.model, self.evaluation_weights(), self.test_set, tta, share, self.ranks)
 
     def knobs_at(self, step: int) -> dict[str, float]:
         """The table's values at one step, by column."""

@@ -12,6 +12,7 @@ from hotlap.data.device import DeviceSet
 from hotlap.engine.feed.device import DeviceFeed
 from hotlap.engine.program import Program
 from hotlap.machine.backend import Backend
+from hotlap.machine.ranks import ALONE, Ranks
 from hotlap.optim.groups import Group, Phase
 from hotlap.plan import HardExamples, Plan, Shuffle
 from hotlap.plan.checks import check_plan
@@ -49,12 +50,21 @@ class Selector(Program):
 
 
 class SelectedFeed(DeviceFeed):
-    """A feed that reads the picks of a `Selector`, trained at the start of the run in its training time."""
+    """A feed that reads the picks of a `Selector`, trained at the start of the run in its training time.
+
+    Of several ranks each trains the whole of it: a small net is not worth the messages.
+    """
 
     def __init__(
-        self, plan: Plan, sampler: HardExamples, dataset: Dataset, images: DeviceSet, backend: Backend
+        self,
+        plan: Plan,
+        sampler: HardExamples,
+        dataset: Dataset,
+        images: DeviceSet,
+        backend: Backend,
+        ranks: Ranks = ALONE,
     ):
-        super().__init__(plan, images, backend, plan.batch_size)
+        super().__init__(plan, images, backend, plan.batch_size, ranks)
         self.selector = Selector(plan, sampler, dataset, images, backend)
         self.steps_per_epoch, self.steps = self.selector.steps_per_epoch, self.selector.steps
         self.picked: int | None = None  # the seed whose picks are there

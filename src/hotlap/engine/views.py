@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch.func import functional_call
 
 from hotlap.data.augment import shift
 from hotlap.data.device import DeviceSet
+from hotlap.machine.ranks import ALONE, Ranks
 from hotlap.nets.network import Network
 
 BATCH = 1000  # images of 32x32 a forward pass; activations stay modest, and a GPU is full; larger ones fewer
@@ -79,22 +79,31 @@ def view_logits(
 
 
 def all_logits(
-    model: Network, weights: dict[str, Tensor], images: DeviceSet, tta: str = "none", share: float = 1.0
+    model: Network,
+    weights: dict[str, Tensor],
+    images: DeviceSet,
+    tta: str = "none",
+    share: float = 1.0,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Logits (N, classes) of a whole set, in its order. Leaves the model in the mode it was in.
 
     Args:
         share: of the images that get the views of `tta`: those of which the plain view is least certain,
             by its largest probability. The others keep the plain view's logits.
+        ranks: that each look at their part of the images.
     """
     was_training = model.training
     model.eval()
 
     def of(index: Tensor, views: str, plain: Tensor | None = None) -> Tensor:
-        size = together(images)
-        known = plain.split(size) if plain is not None else repeat(None)
-        parts = zip(index.split(size), known, strict=False)
-        return torch.cat([view_logits(model, weights, images, part, views, seen) for part, seen in parts])
+        def seen(own: Tensor) -> Tensor:
+            parts = own.split(together(images))
+            known = [None if plain is None else plain.index_select(0, part) for part in parts]
+            each = zip(parts, known, strict=True)
+            return torch.cat([view_logits(model, weights, images, part, views, k) for part, k in each])
+
+        return ranks.spread(seen, index)
 
     try:
         everything = torch.arange(len(images), device=images.labels.device)
@@ -105,6 +114,6 @@ def all_logits(
         index = certainty.topk(round(share * len(images)), largest=False).indices
         if not len(index):
             return logits
-        return logits.index_copy_(0, index, of(index, tta, logits.index_select(0, index)))
+        return logits.index_copy_(0, index, of(index, tta, logits))
     finally:
         model.train(was_training)

@@ -9,37 +9,48 @@ it was.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import torch
 
 from hotlap import data as datasets
-from hotlap.engine.clock import Clock
-from hotlap.engine.diverged import Diverged, diverged
-from hotlap.engine.evaluate import evaluate, guessing_up_to
-from hotlap.engine.loop import train
-from hotlap.engine.lower import lower
-from hotlap.engine.program import Program
+from hotlap.data.dataset import Dataset
+from hotlap.engine.evaluate import guessing_up_to
 from hotlap.errors import UserError
 from hotlap.files import Notify, silent, slug, write_atomic
 from hotlap.inspect.cost import cost
 from hotlap.inspect.roofline import convolution_peak
-from hotlap.inspect.throughput import warm_up
+from hotlap.machine.backend import Backend
 from hotlap.machine.device import prepare
 from hotlap.machine.facts import machine_facts, machine_key
 from hotlap.machine.resolve import resolve
 from hotlap.measure.bench_folder import BenchFolder
+from hotlap.measure.cluster import Cluster
 from hotlap.measure.peer import Peer, check_expressions, execute, read_peer
-from hotlap.measure.standings import OWN, REPORTED, WALL, Summary, Timed, against, standing
+from hotlap.measure.standings import REPORTED, WALL, Summary, Timed, against, standing
+from hotlap.measure.trainer import Trainer
 from hotlap.plan.checks import check_plan
 from hotlap.plan.recipe import Recipe
 from hotlap.recipes import BUILTIN
 from hotlap.runs.signals import terminated_as_interrupted
 
 Contender = Recipe | Peer
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class TrainerOf:
+    """What a cluster's worker makes of the data: a function of a recipe, a seed and a round."""
+
+    device: torch.device
+    backends: Mapping[str, Backend]
+
+    def __call__(self, dataset: Dataset) -> Callable[[Recipe, int, int], Timed]:
+        return Trainer(dataset, self.device, self.backends).train
 
 
 class Bench:
@@ -88,7 +99,7 @@ class Bench:
         self.read_s = time.perf_counter() - start
         for recipe in self.recipes:
             check_plan(recipe.plan(), self.dataset.spec)
-        self.programs: dict[str, Program] = {}
+        self.trainer = Trainer(self.dataset, self.device, self.backends, age_s, self.read_s)
         self._open(notify)
 
     def _open(self, notify: Notify) -> None:
@@ -120,10 +131,13 @@ class Bench:
         """The runs so far, in the order in which they were done."""
         return self.store.runs()
 
-    def go(self, rounds: int, tell: Callable[[list[Timed], int, int], None]) -> list[Timed]:
+    def go(
+        self, rounds: int, tell: Callable[[list[Timed], int, int], None], parallel: int = 1
+    ) -> list[Timed]:
         """Run every contender once a round, but for what is done already.
 
         Args:
+            parallel: rounds of a recipe that run beside each other.
             tell: called after each launch with its runs, its number from 1 and the number of all.
 
         Returns:
@@ -133,52 +147,45 @@ class Bench:
             UserError: a peer fails or says nothing.
             KeyboardInterrupt: on SIGINT and SIGTERM; the run under way is lost and no other.
         """
-        done = {(r.contender, r.round) for r in self.runs()}
-        turns = schedule(self.contenders, rounds)
+        done = self.done()
+        n, total = 0, rounds * len(self.contenders)
         with terminated_as_interrupted():
-            for n, (i, contender) in enumerate(turns, start=1):
-                if (contender.name, i) not in done:
-                    made = self.launch(contender, i)
+            for group, contender in schedule(self.contenders, -(-rounds // parallel)):
+                together = range(group * parallel, min(rounds, (group + 1) * parallel))
+                left = [i for i in together if (contender.name, i) not in done]
+                n += len(together) - len(left)
+                for made in self.launch(contender, left):
                     self.store.append(made)
-                    tell(made, n, len(turns))
+                    n += 1
+                    tell(made, n, total)
         return self.runs()
 
-    def launch(self, contender: Contender, i: int) -> list[Timed]:
-        """The runs of a contender's launch in round `i`: one, but for a peer that does several."""
+    def go_on(
+        self, cluster: Cluster, rounds: int, tell: Callable[[list[Timed], int, int], None]
+    ) -> list[Timed]:
+        """As `go`, by a cluster's workers and of recipes only, each run as soon as a worker is free."""
+        turns = schedule(self.recipes, rounds)
+        done = self.done()
+        left = [(c, self.seed + i, i) for i, c in turns if (c.name, i) not in done]
+        count = len(turns) - len(left)
+        with terminated_as_interrupted():
+            for _, made in cluster.work(TrainerOf(self.device, self.backends), self.dataset, left):
+                self.store.append([made])
+                count += 1
+                tell([made], count, len(turns))
+        return self.runs()
+
+    def done(self) -> set[tuple[str, int]]:
+        """Contenders and rounds of the runs that are there."""
+        return {(r.contender, r.round) for r in self.runs()}
+
+    def launch(self, contender: Contender, rounds: Sequence[int]) -> Iterator[list[Timed]]:
+        """The runs of a contender in each of some rounds: one, but for a peer that does several."""
         if isinstance(contender, Peer):
-            return self._launch_peer(contender, i)
-        return [self._train(contender, i)]
-
-    def _train(self, recipe: Recipe, i: int) -> Timed:
-        seed, name = self.seed + i, recipe.name
-        clock = Clock(self.device, 0.0 if self.programs else self.age_s)
-        first = name not in self.programs
-        if first:
-            self.programs[name] = self._lower(recipe, clock)
-        program = self.programs[name]
-        try:
-            for _ in train(program, clock, seed):
-                pass
-            with clock.measure("eval"):
-                final = evaluate(program)
-            if not math.isfinite(final.loss):  # the last step's update is seen here first
-                raise diverged(program, program.steps - 1)
-            accuracy, why = final.accuracy, ""
-        except Diverged as error:  # a run like the others, and what came of it is that
-            accuracy, why = None, str(error)
-        found = clock.summary()
-        found["load"] += first * self.read_s
-        evaluated = None if why else found["eval"]
-        return Timed(name, i, 0, seed, accuracy, found["train"], evaluated, OWN, None, found, why)
-
-    def _lower(self, recipe: Recipe, clock: Clock) -> Program:
-        program = lower(recipe.plan(), self.dataset, self.backends[recipe.name])
-        with clock.measure("compile"):
-            program.compile()
-            warm_up(program)
-        with clock.measure("load"):
-            program.upload()
-        return program
+            yield from (self._launch_peer(contender, i) for i in rounds)
+        elif rounds:
+            for made in self.trainer.train_together(contender, [(self.seed + i, i) for i in rounds]):
+                yield [made]
 
     def _launch_peer(self, peer: Peer, i: int) -> list[Timed]:
         seed = self.seed + i
@@ -257,6 +264,6 @@ def check_contenders(contenders: Sequence[Contender], data: str | None) -> str:
     return data or recipes[0].data
 
 
-def schedule(contenders: Sequence[Contender], rounds: int) -> list[tuple[int, Contender]]:
+def schedule(contenders: Sequence[C], rounds: int) -> list[tuple[int, C]]:
     """Who runs in which round, in order: every other round is reversed."""
     return [(i, c) for i in range(rounds) for c in (contenders if i % 2 == 0 else contenders[::-1])]

@@ -9,7 +9,8 @@ import gc
 import json
 import shutil
 import statistics
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from hotlap.inspect.throughput import Projection, project
 from hotlap.machine.device import prepare
 from hotlap.machine.facts import machine_facts, machine_key
 from hotlap.machine.resolve import resolve
+from hotlap.measure.cluster import Cluster
 from hotlap.plan.recipe import Recipe
 from hotlap.recipes.published import PUBLISHED, Published
 from hotlap.runs.checkpoint import STATE
@@ -31,6 +33,7 @@ from hotlap.runs.execute import execute
 from hotlap.runs.folder import reopen
 from hotlap.runs.reporter import Reporter
 from hotlap.runs.run import Run
+from hotlap.runs.signals import terminated_as_interrupted
 
 DIVERGED = "diverged.txt"  # in a run's folder: what there is to say of it
 
@@ -257,8 +260,8 @@ class Ladder:
         Raises:
             Interrupted: after SIGINT or SIGTERM, with the run's state saved.
         """
-        folder = self.folder / "runs" / f"{slug(recipe.name)}-s{seed}"
-        if (folder / "summary.json").exists() or (folder / DIVERGED).exists():
+        folder = self._run_folder(recipe, seed)
+        if self._is_done(folder):
             return
         resume = (folder / STATE).is_file()
         if resume:
@@ -274,8 +277,70 @@ class Ladder:
             reporter.note(f"{recipe.name}, seed {seed}: {error}")
             write_atomic(folder / DIVERGED, f"{error}\n".encode())
 
+    def train_all(
+        self, cluster: Cluster, recipes: Sequence[Recipe], seeds: int, tell: Callable[[str, int], None]
+    ) -> None:
+        """Train rungs in full by a cluster's workers, but for what is done already.
+
+        Args:
+            tell: called after each run with the recipe's name and the seed.
+        """
+        jobs = [
+            (recipe, self.source(recipe), seed)
+            for seed in range(seeds)
+            for recipe in recipes
+            if not self._is_done(self._run_folder(recipe, seed))
+        ]
+        for source in {source for _, source, _ in jobs} - self.sets.keys():
+            self.sets[source] = datasets.load(source, data_dir=self.data_dir)
+        make = RunsOf(str(self.torch_device), cluster.threads)
+        with terminated_as_interrupted():
+            for (recipe, _, seed), files in cluster.work(make, self.sets, jobs):
+                write_folder(self._run_folder(recipe, seed), files)
+                tell(recipe.name, seed)
+
+    def _run_folder(self, recipe: Recipe, seed: int) -> Path:
+        return self.folder / "runs" / f"{slug(recipe.name)}-s{seed}"
+
+    def _is_done(self, folder: Path) -> bool:
+        return (folder / "summary.json").exists() or (folder / DIVERGED).exists()
+
     def _path(self, recipe: Recipe) -> Path:
         return self.folder / "rungs" / f"{slug(recipe.name)}.json"
+
+
+@dataclass(frozen=True)
+class RunsOf:
+    """What a cluster's worker makes of the data sets: a function of a recipe, its data and a seed, which
+    trains and gives back the files of the run's folder."""
+
+    device: str
+    threads: int
+
+    def __call__(self, sets: Mapping[str, Dataset]) -> Callable[[Recipe, str, int], dict[str, bytes]]:
+        def train(recipe: Recipe, source: str, seed: int) -> dict[str, bytes]:
+            with tempfile.TemporaryDirectory(prefix="hotlap-") as made:
+                folder = Path(made) / "run"
+                run = Run(recipe, source, seed, folder, self.device, threads=self.threads)
+                try:
+                    execute(run, Reporter(), dataset=sets[source])
+                except Diverged as error:
+                    write_atomic(folder / DIVERGED, f"{error}\n".encode())
+                files = (path for path in folder.rglob("*") if path.is_file())
+                return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+        return train
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """A run's folder with these files, there when all of them are."""
+    made = folder.with_name(f".{folder.name}.part")
+    for path in (made, folder):  # of a run that was stopped
+        if path.is_dir():
+            shutil.rmtree(path)
+    for name, content in files.items():
+        write_atomic(made / name, content)
+    made.replace(folder)
 
 
 def within_budget(rungs: list[Rung], budget_s: float, seeds: int) -> list[str]:

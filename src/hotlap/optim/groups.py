@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hotlap.machine.ranks import ALONE, Ranks
 from hotlap.optim.averages import ema_update, lookahead_update
 from hotlap.optim.describe import EMA, LARS, Average, Muon, Phase, Rule
 from hotlap.optim.lars import lars_step
@@ -29,13 +30,16 @@ class Group:
     column: int  # of lr; weight decay and momentum follow
     end: int  # the step from which they are frozen
 
-    def step(self, grads: list[Tensor], values: Tensor, phase: Phase, dtype: torch.dtype) -> None:
+    def step(
+        self, grads: list[Tensor], values: Tensor, phase: Phase, dtype: torch.dtype, ranks: Ranks = ALONE
+    ) -> None:
         """One step in place.
 
         Args:
             values: this step's row of the table.
             phase: what the optimizer's `phase` said of this step.
             dtype: of fast products.
+            ranks: that take the same step and may share its work.
         """
         lr, decay, momentum = values[self.column : self.column + 3]
         opt = self.rule.optimizer
@@ -51,6 +55,7 @@ class Group:
                 coefficients=opt.coefficients,
                 reset=phase == "reset",
                 dtype=dtype,
+                ranks=ranks,
             )
         elif isinstance(opt, LARS):
             lars_step(self.weights, grads, self.velocity, lr, decay, momentum, eps=opt.eps)

@@ -7,6 +7,8 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
+from hotlap.machine.ranks import ALONE, Ranks
+
 # More steps without a fresh Gram matrix and bfloat16's rounding outgrows the small singular values.
 STEPS_A_GRAM = 3
 
@@ -66,6 +68,42 @@ def orthogonalise(
     return out
 
 
+def shared(
+    updates: list[Tensor],
+    iterations: int,
+    coefficients: tuple[float, float, float],
+    dtype: torch.dtype,
+    ranks: Ranks,
+) -> list[Tensor]:
+    """As `orthogonalise`, each rank working on its share of the updates."""
+    if ranks.count == 1:
+        return orthogonalise(updates, iterations, coefficients, dtype)
+    own = dealt([work(u) for u in updates], ranks.count)[ranks.rank]
+    steps = [torch.zeros_like(u) for u in updates]
+    made = orthogonalise([updates[i] for i in own], iterations, coefficients, dtype)
+    for i, step in zip(own, made, strict=True):
+        steps[i].copy_(step)
+    ranks.add(steps)
+    return steps
+
+
+def work(update: Tensor) -> int:
+    """Products of a Newton-Schulz iteration on an update, about."""
+    rows = min(update.shape[0], update[0].numel())
+    return rows * update.numel()
+
+
+def dealt(costs: list[int], hands: int) -> list[list[int]]:
+    """Indices of `costs` in `hands` lists of about the same sum: the largest first, to who has least."""
+    held: list[list[int]] = [[] for _ in range(hands)]
+    sums = [0] * hands
+    for i in sorted(range(len(costs)), key=lambda i: -costs[i]):
+        least = sums.index(min(sums))
+        held[least].append(i)
+        sums[least] += costs[i]
+    return [sorted(hand) for hand in held]
+
+
 def as_matrix(filters: Tensor) -> Tensor:
     """A view (out, in * kh * kw) of filters (out, in, kh, kw). Columns stand as they do in memory, which
     makes no difference to what is orthogonal."""
@@ -86,6 +124,7 @@ def muon_step(
     coefficients: tuple[float, float, float],
     reset: bool,
     dtype: torch.dtype,
+    ranks: Ranks = ALONE,
 ) -> None:
     """One step in place on `weights` and `velocity`.
 
@@ -94,6 +133,7 @@ def muon_step(
         lr, weight_decay, momentum: 0-d tensors on the weights' device, in their dtype.
         reset: whether the filters' norms are set to sqrt(out) first.
         dtype: what the Newton-Schulz products are computed in.
+        ranks: each makes some of the filters' updates orthogonal and gives the others the result.
     """
     torch._foreach_mul_(velocity, momentum)
     torch._foreach_add_(velocity, grads)
@@ -106,6 +146,6 @@ def muon_step(
         torch._foreach_mul_(weights, keeps)
     else:
         torch._foreach_mul_(weights, keep)
-    steps = orthogonalise(list(updates), iterations, coefficients, dtype)
+    steps = shared(list(updates), iterations, coefficients, dtype, ranks)
     torch._foreach_mul_(steps, lr)
     torch._foreach_sub_(weights, steps)

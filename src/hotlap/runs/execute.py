@@ -13,11 +13,17 @@ from hotlap.engine.diverged import diverged
 from hotlap.engine.evaluate import evaluate
 from hotlap.engine.loop import train
 from hotlap.engine.program import Program
+from hotlap.errors import UserError
 from hotlap.files import write_atomic
+from hotlap.inspect.memory import smaller_batch
 from hotlap.machine.device import prepare
+from hotlap.machine.memory import is_out_of_memory
+from hotlap.machine.ranks import joined
+from hotlap.machine.resolve import resolve
 from hotlap.runs.checkpoint import save_state
 from hotlap.runs.finishing import finish
 from hotlap.runs.folder import append_row, check_free
+from hotlap.runs.loading import load_data
 from hotlap.runs.ready import made_ready
 from hotlap.runs.reporter import Reporter, Row
 from hotlap.runs.result import Result
@@ -38,7 +44,7 @@ def execute(
     setup_s: float = 0.0,
     dataset: Dataset | None = None,
 ) -> Result:
-    """Train to the end, or until a signal stops it.
+    """Train to the end, or until a signal stops it. Of several ranks all train, and rank 0 writes and tells.
 
     Args:
         run: what to train, on what, into which folder.
@@ -53,9 +59,35 @@ def execute(
         UserError: bad input of any kind; Diverged if the loss is no number.
         Interrupted: after SIGINT or SIGTERM, with the state saved.
     """
-    if not resume:
+    try:
+        return carried_out(run, reporter, resume, checkpoint_s, age_s, setup_s, dataset)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        plan, held = run.recipe.plan(), dataset or load_data(run, Reporter())
+        backend = resolve(run.numerics or plan.numerics, prepare(joined().device(run.device), run.threads))
+        raise UserError(
+            f"out of memory with batches of {plan.batch_size} ({' '.join(str(error).split())[:120]}); about"
+            f" {smaller_batch(plan, held.spec, backend)} should fit: --batch auto, or --batch N"
+        ) from None
+
+
+def carried_out(
+    run: Run,
+    reporter: Reporter,
+    resume: bool,
+    checkpoint_s: float,
+    age_s: float,
+    setup_s: float,
+    dataset: Dataset | None,
+) -> Result:
+    """`execute`, and what goes wrong in it as it comes."""
+    ranks = joined()
+    if not ranks.leads:
+        reporter = Reporter()
+    elif not resume:
         check_free(run)
-    clock = Clock(prepare(run.device, run.threads), age_s)
+    clock = Clock(prepare(ranks.device(run.device), ranks.threads(run.threads)), age_s)
     clock.seconds["compile"] += setup_s
     ready = made_ready(run, reporter, dataset, clock, resume, age_s)
     run, program, history = ready.run, ready.program, ready.history
@@ -69,14 +101,16 @@ def execute(
             for progress in train(program, clock, run.seed, step, stride):
                 step = progress.step
                 reporter.step(step, clock)
-                stop = bool(requested)
+                due = progress.end_of_epoch or time.monotonic() - last_saved > checkpoint_s
+                stop, due = ranks.any(bool(requested), due)
                 with clock.measure("watch"):
                     if progress.end_of_epoch:
                         row = row_of(run, program, clock, step)
                         history.append(row | {"epoch": numbered(history)} if run.minutes else row)
-                        append_row(run.folder, history[-1])
+                        if ranks.leads:
+                            append_row(run.folder, history[-1])
                         reporter.row(history[-1])
-                    if stop or progress.end_of_epoch or time.monotonic() - last_saved > checkpoint_s:
+                    if stop or due:
                         save(run, program, clock, step, history)
                         last_saved = time.monotonic()
                     other = pace.look(program, step)
@@ -94,10 +128,12 @@ def execute(
 
 def save(run: Run, program: Program, clock: Clock, step: int, history: list[Row]) -> None:
     """Write the state after `step` steps, if it is one to go on from."""
+    program.agree()
     state = program.state()
     if not all(bool(torch.isfinite(t).all()) for t in state.values()):
         raise diverged(program, step - 1)  # the state saved before this one is good and stays
-    save_state(run.folder, state, step, run.seed, clock.seconds, history)
+    if program.ranks.leads:
+        save_state(run.folder, state, step, run.seed, clock.seconds, history)
 
 
 def numbered(history: list[Row]) -> int:

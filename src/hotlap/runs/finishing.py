@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,9 @@ def finish(
     if final.accuracy <= guessing_up_to(np.asarray(program.dataset.test.labels)):
         reporter.note(learnt_nothing(program, final.accuracy))
     weights = program.evaluation_weights()
+    if not program.ranks.leads:  # rank 0 writes
+        program.model.load_state_dict(weights)
+        return result_of(run, program, final, clock, history, {})
     images = program.steps * plan.batch_size
     summary: dict[str, Any] = {
         "recipe": run.recipe.name,
@@ -98,18 +102,30 @@ def finish(
     summary["seconds"] = clock.summary()  # with those of the report
     with suppress(UserError):  # the one before it is there
         write_summary(run.folder, summary)
+    return result_of(run, program, final, clock, history, summary, report)
+
+
+def result_of(
+    run: Run,
+    program: Program,
+    final: Score,
+    clock: Clock,
+    history: list[Row],
+    summary: dict[str, Any],
+    report: Path | None = None,
+) -> Result:
     return Result(
         run.recipe.name,
         run.data,
         run.seed,
         final.accuracy,
-        plan.target,
+        program.plan.target,
         history,
         clock.summary(),
         run.folder,
         summary,
         program.model.eval(),
-        spec,
+        program.dataset.spec,
         report,
     )
 

@@ -13,12 +13,17 @@ from hotlap.engine.clock import Clock
 from hotlap.engine.evaluate import Score
 from hotlap.engine.lower import lower
 from hotlap.engine.program import Program
+from hotlap.errors import UserError
+from hotlap.inspect.memory import largest_batch
 from hotlap.inspect.throughput import Projection
 from hotlap.machine.backend import Backend
+from hotlap.machine.ranks import Ranks, joined
 from hotlap.machine.resolve import resolve
 from hotlap.machine.telling import told
+from hotlap.plan import Plan
+from hotlap.plan.recipe import Set
 from hotlap.plan.start import FittedHead, ImageNet
-from hotlap.runs.checkpoint import load_state
+from hotlap.runs.checkpoint import Saved, load_state
 from hotlap.runs.fitted import fit_first, prepared, steps_after, suited
 from hotlap.runs.folder import check_room, only_begun, write_rows, write_start
 from hotlap.runs.loading import load_data
@@ -26,6 +31,8 @@ from hotlap.runs.reporter import Reporter, Row
 from hotlap.runs.run import Run
 from hotlap.runs.starting import starting_tensors
 from hotlap.runs.timing import Deadline, fit_to_time, of_length, steps_in_time, timed
+
+NONE = Saved({}, 0, 0, {}, [])  # in place of what rank 0 reads for all
 
 
 @dataclass(frozen=True)
@@ -61,17 +68,21 @@ def made_ready(
     Raises:
         UserError: bad input of any kind.
     """
-    began = time.monotonic() - age_s
-    with clock.measure("load"):
-        dataset = dataset or load_data(run, reporter)
+    began, ranks = time.monotonic() - age_s, joined()
     plan = run.recipe.plan()
-    with clock.measure("compile"), told(reporter.note):  # where it is the first time: measured, kernels built
+    check_together(run, plan, ranks)
+    with clock.measure("load"), ranks.in_turn():
+        dataset = dataset or load_data(run, reporter)
+    with clock.measure("compile"), ranks.in_turn(), told(reporter.note):  # the first time: measured, built
         backend = resolve(run.numerics or plan.numerics, clock.device)
+    backend = replace(ranks.same(backend), device=clock.device)
     if resume and not (isinstance(plan.head, FittedHead) and only_begun(run.folder)):
         return resumed(run, dataset, backend, clock, reporter)
     deadline = Deadline(began, 60 * run.minutes) if run.minutes is not None else None
     if isinstance(plan.head, FittedHead):
         return fitted(run, dataset, backend, clock, reporter, deadline)
+    if run.fit_batch:
+        run, plan = with_batch_that_fits(run, plan, dataset, backend, reporter)
     starting = starting_tensors(plan, dataset.spec)
     if starting is not None:
         reporter.note(starting.remark)
@@ -83,16 +94,45 @@ def made_ready(
         reporter.note(words)
         run = replace(run, recipe=timed(run.recipe, program.plan))
     else:
-        program = lower(plan, dataset, backend, tensors)
-    check_room(run.folder, program)
+        program = lower(plan, dataset, backend, tensors, ranks=ranks)
+    if ranks.leads:
+        check_room(run.folder, program)
     with clock.measure("compile"):
         program.compile()
     if not deadline:
         with clock.measure("load"):
             program.upload()
-    write_start(run, program)
+    if ranks.leads:
+        write_start(run, program)
     reporter.start(run, program)
     return Ready(run, program, deadline=deadline, found=found)
+
+
+def check_together(run: Run, plan: Plan, ranks: Ranks) -> None:
+    """Whether several processes can do such a run.
+
+    Raises:
+        UserError: it is timed, or fits a classifier first, which one process does.
+    """
+    if ranks.count > 1 and run.minutes is not None:
+        raise UserError("--minutes times one process; with several give --epochs")
+    if ranks.count > 1 and isinstance(plan.head, FittedHead):
+        raise UserError(
+            f"{run.recipe.name}: a classifier is fitted by one process; start it without torchrun and"
+            " --devices, or give another recipe"
+        )
+
+
+def with_batch_that_fits(
+    run: Run, plan: Plan, dataset: Dataset, backend: Backend, reporter: Reporter
+) -> tuple[Run, Plan]:
+    """The run with a batch that the device's memory holds; rates stay as they are."""
+    batch = joined().same(largest_batch(plan, dataset.spec, backend))
+    if batch is None or batch == plan.batch_size:
+        return run, plan
+    reporter.note(f"batches of {plan.batch_size} do not fit in memory: {batch} do, and are taken")
+    recipe = run.recipe.then(run.recipe.name, Set("batch_size", batch), summary=run.recipe.summary)
+    return replace(run, recipe=recipe), recipe.plan()
 
 
 def fitted(
@@ -125,18 +165,21 @@ def resumed(run: Run, dataset: Dataset, backend: Backend, clock: Clock, reporter
         plan = steps_after(plan, dataset)
     learnt = not isinstance(plan.start, ImageNet)
     starting = starting_tensors(plan, dataset.spec) if learnt else None
-    program = lower(plan, dataset, backend, starting.tensors if starting else {})
-    check_room(run.folder, program)
+    ranks = joined()
+    program = lower(plan, dataset, backend, starting.tensors if starting else {}, ranks=ranks)
+    if ranks.leads:
+        check_room(run.folder, program)
     with clock.measure("compile"):
         program.compile()
     with clock.measure("load"):
         program.upload()
-    saved = load_state(run.folder)
+    saved = ranks.same(load_state(run.folder) if ranks.leads else NONE)
     if run.minutes is not None:  # its length was changed on the way
         program = of_length(program, len(saved.tensors.get("losses", ())))
         run = replace(run, recipe=timed(run.recipe, program.plan))
     program.load_state(saved.tensors, saved.seed)
-    write_rows(run.folder, saved.history)  # without what came after the state
+    if ranks.leads:
+        write_rows(run.folder, saved.history)  # without what came after the state
     for interval, seconds in saved.seconds.items():
         clock.seconds[interval] += seconds
     run = replace(run, seed=saved.seed)

@@ -29,6 +29,7 @@ class Run:
         command: what was typed to start it; empty where nothing was.
         loading: how images of one's own are read; arguments of `hotlap.data.load`.
         minutes: that the whole run is to take; None is as long as its recipe says.
+        fit_batch: whether a batch that does not fit in memory is made smaller before the run starts.
     """
 
     recipe: Recipe
@@ -43,6 +44,7 @@ class Run:
     command: str = ""
     loading: Mapping[str, Any] = field(default_factory=dict)
     minutes: float | None = None
+    fit_batch: bool = False
 
     @property
     def resume_line(self) -> str:

@@ -14,6 +14,7 @@ from hotlap.data.augment import Epoch, Geometry, Mixture, Pixels
 from hotlap.data.device import DeviceSet
 from hotlap.data.loading import sides
 from hotlap.machine.backend import Backend
+from hotlap.machine.ranks import ALONE, Ranks
 from hotlap.plan import Plan
 from hotlap.seeds import generator
 
@@ -35,6 +36,7 @@ class DeviceFeed:
         images: the training set on the device.
         backend: device and arithmetic.
         size: images a batch.
+        ranks: the processes of the run. A batch is the same whatever their number; each makes its share.
 
     Attributes:
         steps_per_epoch, steps: of an epoch and of the whole run.
@@ -44,8 +46,9 @@ class DeviceFeed:
         wait_s: seconds spent waiting for batches in `push`; 0 here.
     """
 
-    def __init__(self, plan: Plan, images: DeviceSet, backend: Backend, size: int):
+    def __init__(self, plan: Plan, images: DeviceSet, backend: Backend, size: int, ranks: Ranks = ALONE):
         self.plan, self.images, self.backend, self.size = plan, images, backend, size
+        self.ranks = ranks
         self.wait_s = 0.0
         self.seed = 0
         device, count = backend.device, len(images)
@@ -116,7 +119,7 @@ class DeviceFeed:
         """What the host does before each step; nothing here."""
 
     def advance(self, losses: Tensor) -> None:
-        """The step is done, and has come to these losses (B,) of its images; part of it."""
+        """The step is done, and has come to these losses (B,) of its images, all ranks' together; part of it."""
         self.step_index.add_(1)
         self.cursor.add_(1)
 
@@ -125,11 +128,11 @@ class DeviceFeed:
         return {}
 
     def index(self) -> Tensor:
-        """(B,) int64: which images are in the batch."""
+        """(B,) int64: which images are in the batch, all ranks' together."""
         return self.order.index_select(0, self.cursor * self.size + self.offsets)
 
     def batch(self, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
-        """The next batch.
+        """The next batch, or this rank's share of it.
 
         Args:
             scale: side of the images as a share of the set's.
@@ -138,7 +141,7 @@ class DeviceFeed:
             images (B, C, H, W), targets ((B,) int64, or (B, classes) where a mixture blends them), and the
             images' own labels (B,) int64.
         """
-        index = self.index()
+        index = self.ranks.mine(self.index())
         x, labels = self.read(index), self.images.labels.index_select(0, index)
         target = labels
         for op, choice in self._operations(Mixture, index):

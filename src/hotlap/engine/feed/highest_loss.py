@@ -10,6 +10,7 @@ from torch import Tensor
 from hotlap.data.device import DeviceSet
 from hotlap.engine.feed.device import DeviceFeed
 from hotlap.machine.backend import Backend
+from hotlap.machine.ranks import ALONE, Ranks
 from hotlap.plan import HighestLoss, Plan
 
 UNSEEN = torch.finfo(torch.float32).max  # a number: a state that holds others is of a run that diverged
@@ -27,9 +28,11 @@ class HighestLossFeed(DeviceFeed):
         starts: first step of each pass, up to one that ends with the run or after it.
     """
 
-    def __init__(self, plan: Plan, sampler: HighestLoss, images: DeviceSet, backend: Backend):
+    def __init__(
+        self, plan: Plan, sampler: HighestLoss, images: DeviceSet, backend: Backend, ranks: Ranks = ALONE
+    ):
         self.starts = [0]
-        super().__init__(plan, images, backend, plan.batch_size)
+        super().__init__(plan, images, backend, plan.batch_size, ranks)
         self.sampler, self.kept = sampler, int(sampler.share * len(images))
         self.image_losses = torch.full((len(images),), UNSEEN, device=backend.device)
         self.ranked = self.image_losses.clone()

@@ -18,6 +18,7 @@ from hotlap.data.device import DeviceSet
 from hotlap.data.loading import HostLoader
 from hotlap.engine.feed.device import DeviceFeed
 from hotlap.machine.backend import Backend
+from hotlap.machine.ranks import ALONE, Ranks
 from hotlap.plan import Plan
 from hotlap.spec import DataSpec
 
@@ -28,14 +29,23 @@ Batch = list[int]  # the number of the batch in its epoch, then the images in it
 class HostFeed(DeviceFeed):
     """A feed whose images come through a `torch.utils.data.DataLoader`; see `DeviceFeed`."""
 
-    def __init__(self, plan: Plan, loader: HostLoader, dataset: Dataset, images: DeviceSet, backend: Backend):
-        super().__init__(plan, images, backend, plan.batch_size)
+    def __init__(
+        self,
+        plan: Plan,
+        loader: HostLoader,
+        dataset: Dataset,
+        images: DeviceSet,
+        backend: Backend,
+        ranks: Ranks = ALONE,
+    ):
+        super().__init__(plan, images, backend, plan.batch_size, ranks)
         self.loader, self.dataset = loader, dataset
         self.prepared: Floats | None = None
         self.batches: Iterator[Tensor] | None = None
         self.next_step = 0  # of the run: whose batch `batches` gives next
         c, h, w = images.shape
-        self.buffer = torch.zeros(self.size, c, h, w, dtype=backend.dtype, device=backend.device)
+        share = self.size // ranks.count
+        self.buffer = torch.zeros(share, c, h, w, dtype=backend.dtype, device=backend.device)
         self.buffer = self.buffer.to(memory_format=backend.format)
 
     def begin(self, seed: int) -> None:
@@ -68,9 +78,9 @@ class HostFeed(DeviceFeed):
         if self.loader.random == "bulk":
             choices = [choice.cpu().numpy() for _, choice in pairs]
         images = Prepared(self, ops, choices, epoch)
-        order = self.order.cpu().numpy()
+        order = self.order.cpu()
         batches = [
-            [n, *order[n * self.size : (n + 1) * self.size].tolist()]
+            [n, *self.ranks.mine(order[n * self.size : (n + 1) * self.size]).tolist()]
             for n in range(within, self.steps_per_epoch)
         ]
         made: DataLoader[Tensor] = DataLoader(
@@ -108,13 +118,14 @@ class Prepared:
         self.images = np.asarray(feed.dataset.train.images)
         self.prepared, self.spec, self.border = feed.prepared, feed.dataset.spec, feed.border
         self.ops, self.choices, self.seed, self.epoch = ops, choices, feed.seed, epoch
+        self.rank = [feed.ranks.rank] if feed.ranks.count > 1 else []
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitems__(self, batch: Batch) -> list[Floats]:
         number, *indices = batch
-        rng = np.random.default_rng([self.seed, self.epoch, number])
+        rng = np.random.default_rng([self.seed, self.epoch, number, *self.rank])
         return [self.example(i, rng) for i in indices]
 
     def example(self, index: int, rng: np.random.Generator) -> Floats:
