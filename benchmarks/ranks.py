@@ -1,11 +1,11 @@
-"""One run in two processes of a core each, against one process with both cores: what it costs, what it reaches.
+"""One run in two processes of a core each, against one process with both cores: what it costs and reaches.
 
     python benchmarks/ranks.py [fast94] [--data cifar10] [--steps 20] [--pairs 6] [--ranks 2]
     python benchmarks/ranks.py demo --data patterns --seeds 5     # whole runs, in turn: accuracy of both
 
-Prints images/s of either side in turn and the ratio with its interval, and the bytes of messages in a step beside
-the least there could be: gradients summed over W ranks pass 2 (W - 1) / W times their size through each. Run
-it with nothing else on the machine.
+Prints images/s of either side in turn and the ratio with its interval, and the bytes of messages in a step
+beside the least there could be: gradients summed over W ranks pass 2 (W - 1) / W times their size through
+each. Run it with nothing else on the machine.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ def main() -> int:
     low, high = ratio.interval or (ratio.ratio, ratio.ratio)
     shown = f", ratio {ratio.ratio:.3f} ({low:.3f} to {high:.3f})"
     print(f"{args.recipe}: {one:,.0f} images/s in one process, {ranks:,.0f} in {args.ranks} ranks{shown}")
+    through = sent["bytes_a_step"] * 2 * (args.ranks - 1) / args.ranks
     print(
-        f"a step sends {sent['messages_a_step']:g} messages and"
-        f" {sent['bytes_a_step'] * 2 * (args.ranks - 1) / args.ranks / 1e6:.2f} MB through each rank; gradients alone"
-        f" are at least {least / 1e6:.2f} MB"
+        f"a step sends {sent['messages_a_step']:g} messages and {through / 1e6:.2f} MB through each rank;"
+        f" gradients alone are at least {least / 1e6:.2f} MB"
     )
     for name, values in report.get("accuracy", {}).items():
         mean = mean_of(values)

@@ -1,4 +1,4 @@
-"""Killed at random, anywhere: training, a benchmark, a cache being built, an export. Nothing kept is lost or half.
+"""Killed at random, anywhere: training, a benchmark, a cache being built, an export. Nothing kept is lost.
 
 HOTLAP_KILLS=100 pytest tests/faults/test_kills.py      # as many as you like; 24 by themselves
 """
@@ -108,8 +108,9 @@ def step_of(state: Path) -> int:
     try:
         return load_state(state.parent.parent).step
     except UserError as error:
-        assert "no state" in str(error), error  # the run had just ended; a damaged one says another thing
-        return 10**9
+        if "no state" in str(error):  # the run had just ended; a damaged one says another thing
+            return 10**9
+        raise
 
 
 def test_a_benchmark(tmp_path):

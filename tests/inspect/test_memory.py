@@ -22,8 +22,8 @@ def plan_of(name: str, batch: int = 16, **values):
 
 @pytest.mark.parametrize("name", ["muon94", "page/19-flip-tta", "airbench96"])
 def test_what_is_counted_is_what_a_step_keeps(name):
-    """By the tensors that autograd keeps in a real forward pass, of two batches, so that what does not depend on
-    the batch falls out."""
+    """By the tensors that autograd keeps in a real forward pass, of two batches, so that what does not depend
+    on the batch falls out."""
     kept = []
     for batch in (16, 32):
         made = program(plan_of(name, batch), DATA, FP32)
@@ -125,5 +125,6 @@ def test_a_batch_that_is_no_number_is_one_line(cli):
     done = cli("train", "demo", "--batch", "many")
     assert (done.status, done.err.strip()) == (
         2,
-        "hotlap train: argument --batch: 'many'; give a whole number of images, or auto; see `hotlap train --help`",
+        "hotlap train: argument --batch: 'many'; give a whole number of images, or auto; see `hotlap train"
+        " --help`",
     )

@@ -1,4 +1,4 @@
-"""A run in several processes is the run of one whose norms split the batch as often; and what is said if not."""
+"""A run in several processes is the run of one whose norms split the batch as often; what is said if not."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_ranks_come_to_what_one_process_comes_to(found, name):
 
 
 def test_they_do_not_come_to_it_by_doing_nothing(found):
-    count, read = found
+    read = found[1]
     before = ranked.made(ranked.PLANS["muon"]).state()
     after = read["muon"][0]
     moved = [k for k in before if not torch.allclose(before[k], after[k])]
@@ -90,9 +90,11 @@ def test_what_torchrun_says():
     full = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
     assert said(full) == Ranks(5, 8, 1, 4)
     assert not said(full).leads
-    with pytest.raises(UserError, match="^LOCAL_RANK is not in the environment and others of torchrun's are"):
+    with pytest.raises(
+        UserError, match=r"^LOCAL_RANK is not in the environment and others of torchrun's are"
+    ):
         said({"RANK": "0", "WORLD_SIZE": "2"})
-    with pytest.raises(UserError, match="invalid literal.*start with torchrun"):
+    with pytest.raises(UserError, match=r"invalid literal.*start with torchrun"):
         said(full | {"RANK": "first"})
 
 
@@ -209,6 +211,6 @@ def test_terminated_together_they_save_and_go_on_in_another_number(spawn, tmp_pa
         "hotlap: interrupted; state saved, go on with: hotlap train --resume"
     )
     with spawn("train", "--resume", folder) as process:  # alone
-        out, err = process.communicate(timeout=200)
+        _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert (folder / "summary.json").is_file()

@@ -74,8 +74,8 @@ def failed(failures: dict[int, Any], args: argparse.Namespace) -> int:
     where = args.resume or args.out
     go_on = f"hotlap train --resume {where} --devices {args.devices}" if where else "--resume its folder"
     print(
-        f"hotlap: rank {rank} of {args.devices} was lost ({name}); the others were stopped; from the last saved"
-        f" state go on with: {go_on}",
+        f"hotlap: rank {rank} of {args.devices} was lost ({name}); the others were stopped; from the last"
+        f" saved state go on with: {go_on}",
         file=sys.stderr,
     )
     return INTERNAL

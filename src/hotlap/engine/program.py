@@ -337,8 +337,8 @@ class Program:
     # what a checkpoint holds
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor that training changes, by name; views, not copies. Of several ranks, the same on all of
-        them after `agree`."""
+        """Every tensor that training changes, by name; views, not copies. Of several ranks, the same on all
+        of them after `agree`."""
         held = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         for group in self.groups:
             held |= {f"velocity.{n}": v for n, v in zip(group.names, group.velocity, strict=True)}

@@ -56,7 +56,7 @@ def footprint(plan: Plan, spec: DataSpec, backend: Backend) -> Footprint:
 
 
 def largest_batch(plan: Plan, spec: DataSpec, backend: Backend) -> int | None:
-    """The largest batch that fits in what is free, up to the plan's own; None where nothing says what is free.
+    """The largest batch that fits in what is free, up to the plan's own; None where nothing says what is.
 
     It divides into the plan's norm splits, and is 8 of them or a multiple of that where so many fit.
     """

@@ -30,7 +30,7 @@ def total_bytes(device: torch.device) -> int | None:
 
 
 def said(what: str, path: Path = MEMINFO) -> int | None:
-    """What the system says of its memory: `MemTotal`, or `MemAvailable`, which it could give without swapping."""
+    """What the system says of its memory: `MemTotal`, or `MemAvailable`, what it could give unswapped."""
     try:
         for line in path.read_text().splitlines():
             if line.startswith(f"{what}:"):

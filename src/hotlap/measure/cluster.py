@@ -1,7 +1,7 @@
-"""Many runs over many machines, by Ray: workers that keep what they have made, and jobs handed to who is free.
+"""Many runs over many machines, by Ray: workers that keep what they have made, jobs handed to who is free.
 
-Ray starts processes, brings data to them once a machine, and says which of them were lost. What is done is the
-caller's as soon as it comes, so nothing is lost with the cluster and nothing is done twice.
+Ray starts processes, brings data to them once a machine, and says which of them were lost. What is done is
+the caller's as soon as it comes, so nothing is lost with the cluster and nothing is done twice.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class Cluster:
         try:
             ray.init(address=address, **settings)
         except Exception as error:  # whatever Ray says of a cluster that is not there
+            why = " ".join(str(error).split())[:200]
             raise UserError(
-                f"--address {address}: {' '.join(str(error).split())[:200]}; give that of a running cluster, or"
-                " none to use this machine"
+                f"--address {address}: {why}; give that of a running cluster, or none to use this machine"
                 if address
-                else f"--engine ray: Ray does not start here: {' '.join(str(error).split())[:200]}"
+                else f"--engine ray: Ray does not start here: {why}"
             ) from None
         there = ray.cluster_resources()
         fit = int(there.get("GPU", 0)) if gpu else int(there.get("CPU", 1)) // threads
@@ -113,7 +113,7 @@ class Cluster:
                 try:
                     found = ray.get(done)
                 except errors.RayTaskError as error:
-                    raise error.cause if isinstance(error.cause, UserError) else error
+                    raise (error.cause if isinstance(error.cause, UserError) else error) from None
                 except errors.RayError as error:
                     lost[id(job)] += 1
                     if lost[id(job)] >= MOST_LOST:

@@ -23,8 +23,8 @@ from hotlap.plan.recipe import Recipe
 
 
 class Trainer:
-    """What a benchmark's runs of recipes need. Several seeds of a recipe may train beside each other, each by a
-    program and, on CUDA, on a stream of its own; they share the images.
+    """What a benchmark's runs of recipes need. Several seeds of a recipe may train beside each other, each by
+    a program and, on CUDA, on a stream of its own; they share the images.
 
     Args:
         dataset: all of them train on it.

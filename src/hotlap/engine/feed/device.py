@@ -119,7 +119,7 @@ class DeviceFeed:
         """What the host does before each step; nothing here."""
 
     def advance(self, losses: Tensor) -> None:
-        """The step is done, and has come to these losses (B,) of its images, all ranks' together; part of it."""
+        """The step is done, and has come to these losses (B,), of all ranks' images; part of it."""
         self.step_index.add_(1)
         self.cursor.add_(1)
 
