@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from hotlap.engine.program import Program
 from hotlap.errors import UserError
 
@@ -21,3 +23,14 @@ def lower_a_rate(program: Program) -> str:
     """The usual mend, as words to type."""
     rule = program.groups[0].rule
     return f"lower a rate, as in --set rules.{rule.name}.lr={rule.lr / 2:.4g}"
+
+
+def check_finite(program: Program, start: int, stop: int) -> None:
+    """Whether the losses of steps `start` to `stop` are numbers.
+
+    Raises:
+        Diverged: naming the first step whose loss is not finite and the values it was taken with.
+    """
+    finite = torch.isfinite(program.losses[start:stop])
+    if not bool(finite.all()):
+        raise diverged(program, start + int((~finite).nonzero()[0]))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
 from hotlap.engine.clock import Clock
-from hotlap.engine.diverged import diverged
+from hotlap.engine.diverged import check_finite
 from hotlap.engine.program import Program
 
 
@@ -39,14 +37,3 @@ def train(
             with clock.measure("train"):
                 program.finish()
         yield Progress(stop, stop % program.steps_per_epoch == 0 or stop == program.steps)
-
-
-def check_finite(program: Program, start: int, stop: int) -> None:
-    """Whether the losses of steps `start` to `stop` are numbers.
-
-    Raises:
-        Diverged: naming the first step whose loss is not finite and the values it was taken with.
-    """
-    finite = torch.isfinite(program.losses[start:stop])
-    if not bool(finite.all()):
-        raise diverged(program, start + int((~finite).nonzero()[0]))

@@ -8,12 +8,9 @@ of one structure is the same kernels on the same addresses every time, so on CUD
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, takewhile
-from typing import NamedTuple
+from itertools import takewhile
 
 import torch
 import torch.nn.functional as F
@@ -22,41 +19,19 @@ from torch import Tensor
 from hotlap.data.dataset import Dataset
 from hotlap.data.device import DeviceSet
 from hotlap.engine.balance import class_weights
+from hotlap.engine.bind import averages_of, groups_of
 from hotlap.engine.feed.device import DeviceFeed
+from hotlap.engine.structure import Structure, spans_of
 from hotlap.engine.views import all_logits
 from hotlap.errors import UserError
 from hotlap.machine.backend import Backend
 from hotlap.machine.capture import captured
 from hotlap.nets.build import build_net
 from hotlap.nets.folding import folded_front
-from hotlap.optim import EMA, Muon
-from hotlap.optim.groups import Averaged, Group, Phase, at_rest
+from hotlap.optim import EMA
+from hotlap.optim.groups import Group, Phase, at_rest
 from hotlap.plan import Plan
-from hotlap.plan.schedule import tabulate
 from hotlap.seeds import generator
-
-
-class Structure(NamedTuple):
-    """What makes one step's kernels differ from another's.
-
-    Args:
-        phases: of each group of parameters, how its optimizer steps; None where it is frozen.
-        due: of each average, whether it is updated.
-        scale: side of the images as a share of the set's.
-    """
-
-    phases: tuple[Phase | None, ...]
-    due: tuple[bool, ...]
-    scale: float
-
-
-@dataclass(frozen=True)
-class Span:
-    """Steps `start` to `stop` (exclusive), all of one structure."""
-
-    start: int
-    stop: int
-    structure: Structure
 
 
 class Program:
@@ -108,91 +83,18 @@ class Program:
         self.accuracies = torch.zeros_like(self.losses)
 
         columns: dict[str, list[float]] = {}
-        self.groups = self._groups(columns)
-        self.averages = self._averages(columns)
+        self.groups = groups_of(plan, self.model, self.steps, columns)
+        self.averages = averages_of(plan, self.model, self.steps, columns)
         self.columns = tuple(columns)
         values = torch.tensor(list(columns.values()), dtype=wide, device=device)
         self.table = values.reshape(len(columns), self.steps).T.contiguous()
-        self.spans = self._spans()
+        self.spans = spans_of(plan, self.groups, self.averages, self.steps, self._phase)
         self._losses_of = torch.compile(self._forward) if backend.compile else self._forward
         self._launch: dict[Structure, Callable[[], None]] = {}
         self._views: dict[tuple[str, float], Callable[[], Tensor]] = {}
 
-    # what is lowered, once
-
-    def _groups(self, columns: dict[str, list[float]]) -> list[Group]:
-        roles, weights = self.model.roles(), dict(self.model.named_parameters())
-        claimed = {role: rule for rule in self.plan.rules for role in rule.roles}
-        for name, role in roles.items():
-            if role not in claimed:
-                raise UserError(
-                    f"rules: no rule claims the role {role!r} of {name}; add it to one rule's roles"
-                )
-        stages = self.model.stages()
-        if len(self.plan.freeze) > len(stages):
-            raise UserError(
-                f"freeze = {list(self.plan.freeze)} on a net of {len(stages)} stages; leave the last ones out"
-            )
-        frozen = {n: s for stage, s in zip(stages, self.plan.freeze, strict=False) for n in stage}
-        groups = []
-        for rule in self.plan.rules:
-            names = [name for name, role in roles.items() if claimed[role] is rule]
-            if not names:
-                continue
-            if isinstance(rule.optimizer, Muon) and any(weights[n].ndim != 4 for n in names):
-                raise UserError(
-                    f"rules.{rule.name}: muon steps convolution filters only; give it the role 'filter'"
-                )
-            lr_times, decay_times = rule.optimizer.quoting(self.plan.batch_size)
-            at, shape = len(columns), self.plan.knob(rule.lr_knob, rule.name)
-            columns[f"lr[{rule.name}]"] = [rule.lr * lr_times * v for v in tabulate(shape, self.steps)]
-            columns[f"weight_decay[{rule.name}]"] = [rule.weight_decay * decay_times] * self.steps
-            columns[f"momentum[{rule.name}]"] = [rule.momentum] * self.steps
-            ends = {n: self._end(min(rule.until, frozen.get(n, 1.0))) for n in names}
-            for end in sorted(set(ends.values()), reverse=True):
-                together = [n for n in names if ends[n] == end]
-                held = [weights[n] for n in together]
-                groups.append(Group(rule, together, held, [torch.zeros_like(w) for w in held], at, end))
-        return groups
-
-    def _end(self, share: float) -> int:
-        return math.ceil(share * self.steps - 1e-9)
-
-    def _averages(self, columns: dict[str, list[float]]) -> list[Averaged]:
-        made = []
-        for average in self.plan.after:
-            if not any(
-                (step + 1) % average.every == average.phase % average.every for step in range(self.steps)
-            ):
-                raise UserError(
-                    f"after: an average is updated every {average.every} steps, and the run has {self.steps}:"
-                    " it would never be; train longer, or --set its `every` lower"
-                )
-            at = len(columns)
-            if isinstance(average, EMA):
-                columns["decay[ema]"] = [average.decay**average.every] * self.steps
-            else:
-                columns["decay[lookahead]"] = tabulate(self.plan.knob(average.knob, "lookahead"), self.steps)
-            fast = [t.detach() for t in (*self.model.parameters(), *self.model.buffers())]
-            made.append(Averaged(average, [t.clone() for t in fast], fast, at))
-        return made
-
     def _phase(self, group: Group, step: int) -> Phase | None:
         return group.rule.optimizer.phase(step, self.steps) if step < group.end else None
-
-    def _spans(self) -> list[Span]:
-        averages = [a.average for a in self.averages]
-
-        def structure(step: int) -> Structure:
-            phases = tuple(self._phase(group, step) for group in self.groups)
-            due = tuple((step + 1) % a.every == a.phase % a.every for a in averages)
-            return Structure(phases, due, self.plan.resolution.at(step / self.steps))
-
-        spans = []
-        for made, steps in groupby(range(self.steps), key=structure):
-            run = list(steps)
-            spans.append(Span(run[0], run[-1] + 1, made))
-        return spans
 
     def compile(self) -> None:
         """Compile and capture every structure and the final evaluation on dummy data; call `upload` and

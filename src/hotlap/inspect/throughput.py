@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from hotlap.engine.clock import wait_for
-from hotlap.engine.program import Program, Structure
+from hotlap.engine.program import Program
+from hotlap.engine.structure import Structure
 from hotlap.engine.views import VIEWS, together, view_logits
 
 Now = Callable[[], float]

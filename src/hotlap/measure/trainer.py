@@ -11,9 +11,8 @@ import torch
 
 from hotlap.data.dataset import Dataset
 from hotlap.engine.clock import Clock
-from hotlap.engine.diverged import Diverged, diverged
+from hotlap.engine.diverged import Diverged, check_finite, diverged
 from hotlap.engine.evaluate import evaluate
-from hotlap.engine.loop import check_finite
 from hotlap.engine.lower import lower
 from hotlap.engine.program import Program
 from hotlap.inspect.throughput import warm_up

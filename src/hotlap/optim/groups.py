@@ -16,7 +16,7 @@ from hotlap.optim.lars import lars_step
 from hotlap.optim.muon import muon_step
 from hotlap.optim.sgd import sgd_step
 
-__all__ = ["Averaged", "Group", "Phase", "at_rest"]
+__all__ = ["Averaged", "Group", "Phase", "at_rest", "is_due"]
 
 
 @dataclass
@@ -75,6 +75,11 @@ def at_rest(groups: Sequence[Group]) -> Iterator[None]:
     finally:
         for w in weights:
             w.requires_grad_(True)
+
+
+def is_due(average: Average, step: int) -> bool:
+    """Whether the average is updated after this step."""
+    return (step + 1) % average.every == average.phase % average.every
 
 
 @dataclass
