@@ -1,4 +1,4 @@
-"""The one exception that means "the user can mend this"."""
+"""What is said in one line: what a user can mend, and a process that is gone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ class UserError(Exception):
     The command line prints that line and exits with status 2, without a traceback;
     the Python API raises it as it is.
     """
+
+
+class RankLost(Exception):
+    """Another process of a run is gone, or has not answered for a minute."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

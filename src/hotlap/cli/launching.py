@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import Any
 
-from hotlap.cli.output import BAD_INPUT, DONE, INTERNAL, INTERRUPTED, MISSED
+from hotlap.cli.output import BAD_INPUT, DONE, INTERNAL, INTERRUPTED, LAUNCHED, MISSED
 from hotlap.errors import UserError
 from hotlap.machine.processor import check_threads, processors
 
@@ -36,6 +36,7 @@ def launch(args: argparse.Namespace) -> int:
     if not cuda:
         check_threads(args.devices, "--devices")
     threads = args.threads or max(1, processors() // args.devices)
+    os.environ[LAUNCHED] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else the launcher gives each a single one
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     logging.getLogger("torch.distributed.launcher").setLevel(logging.CRITICAL)
@@ -65,7 +66,12 @@ def launch(args: argparse.Namespace) -> int:
 def failed(failures: dict[int, Any], args: argparse.Namespace) -> int:
     """What it means that some ended otherwise than well: rank 0 has said it, or one was lost."""
     codes = {rank: failure.exitcode for rank, failure in failures.items()}
-    lost = [(failure.timestamp, rank) for rank, failure in failures.items() if failure.exitcode < 0]
+    # the launcher ends the others with SIGTERM
+    lost = [
+        (f.timestamp, rank)
+        for rank, f in failures.items()
+        if f.exitcode < 0 and f.exitcode != -signal.SIGTERM
+    ]
     if not lost:
         said = (BAD_INPUT, MISSED, INTERRUPTED, INTERNAL)
         return next((codes[rank] for rank in sorted(codes) if codes[rank] in said), INTERNAL)

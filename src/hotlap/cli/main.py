@@ -12,8 +12,8 @@ from typing import TextIO
 
 from hotlap._version import __version__
 from hotlap.cli.arguments import HelpFormatter, Parser
-from hotlap.cli.output import BAD_INPUT, DONE, INTERNAL, INTERRUPTED
-from hotlap.errors import UserError, did_you_mean
+from hotlap.cli.output import BAD_INPUT, DONE, INTERNAL, INTERRUPTED, LAUNCHED
+from hotlap.errors import RankLost, UserError, did_you_mean
 from hotlap.files import silent
 from hotlap.machine.isa import level
 from hotlap.machine.telling import told
@@ -108,6 +108,11 @@ def answer(words: list[str]) -> int:
         return fail(
             f"interrupted; state saved, go on with: {resume}" if resume else "interrupted", INTERRUPTED, debug
         )
+    except RankLost as error:
+        lost = (
+            f"another process of this run was lost ({error}); go on from the last saved state with --resume"
+        )
+        return INTERNAL if quiet or LAUNCHED in os.environ else fail(lost, INTERNAL, debug)
     except BrokenPipeError:  # the reader of a pipe went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE

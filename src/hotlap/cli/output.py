@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 DONE, INTERNAL, BAD_INPUT, MISSED, INTERRUPTED = 0, 1, 2, 3, 130  # exit statuses
+LAUNCHED = "HOTLAP_LAUNCHED"  # in the environment of processes that `hotlap train --devices` has started
 
 
 class Output:

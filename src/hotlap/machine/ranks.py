@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from hotlap.errors import UserError
+from hotlap.errors import RankLost, UserError
 from hotlap.machine.processor import processors
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Ranks:
             by_dtype.setdefault(tensor.dtype, []).append(tensor)
         for together in by_dtype.values():
             flat = torch.cat([t.reshape(-1) for t in together])
-            dist.all_reduce(flat)
+            _tell(dist.all_reduce, flat)
             for tensor, part in zip(together, flat.split([t.numel() for t in together]), strict=True):
                 tensor.copy_(part.view(tensor.shape))
 
@@ -112,7 +112,7 @@ class Ranks:
         if self.count == 1:
             return flags
         counts = torch.tensor([float(flag) for flag in flags])
-        dist.all_reduce(counts, group=_of_words())
+        _tell(dist.all_reduce, counts, group=_of_words())
         return tuple(bool(c > 0) for c in counts)
 
     def same(self, value: T) -> T:
@@ -120,30 +120,42 @@ class Ranks:
         if self.count == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0, group=_of_words())
+        _tell(dist.broadcast_object_list, box, src=0, group=_of_words())
         return box[0]
 
     def begin_alike(self, tensors: Mapping[str, Tensor]) -> None:
         """Give all ranks what rank 0 has in these tensors."""
         if self.count > 1:
             for tensor in tensors.values():
-                dist.broadcast(tensor, src=0)
+                _tell(dist.broadcast, tensor, src=0)
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
         """Rank 0 goes through the block before the others start it: what it keeps, they find."""
         if self.count > 1 and not self.leads:
-            dist.barrier(group=_of_words())
+            _tell(dist.barrier, group=_of_words())
         try:
             yield
         finally:  # what stops rank 0 stops the others by themselves
             if self.count > 1 and self.leads:
-                dist.barrier(group=_of_words())
+                _tell(dist.barrier, group=_of_words())
 
 
 ALONE = Ranks()
 _joined: Ranks | None = None
 _words: dist.ProcessGroup | None = None  # what is no tensor of the run goes between processors
+
+
+def _tell(message: Callable[..., object], *what: object, **how: object) -> None:
+    """A message between all ranks.
+
+    Raises:
+        RankLost: one of them is not there any more.
+    """
+    try:
+        message(*what, **how)
+    except RuntimeError as error:  # what PyTorch says depends on who carries its messages
+        raise RankLost(" ".join(str(error).split())[:200]) from error
 
 
 def _of_words() -> dist.ProcessGroup | None:
