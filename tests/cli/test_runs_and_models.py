@@ -85,7 +85,7 @@ def test_a_finished_run_has_nothing_to_resume(cli, trained):
     before = snapshot(trained)
     done = cli("train", "--resume", trained)
     assert done.status == 2
-    assert "no state to resume from" in one_line(done.err)
+    assert "this run is finished; `hotlap report" in one_line(done.err)
     assert snapshot(trained) == before
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 import forked
 from hotlap.data import load
-from hotlap.runs.checkpoint import load_model
+from hotlap.runs.checkpoint import load_model, load_state
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ SMALL = (
     *("--set", "numerics.memory_format=channels_last", "--set", "numerics.compile=off"),
 )
 TRAIN = ("train", *SMALL, "--epochs", "6", "--checkpoint-every", "0.05")
-BENCH = ("bench", *SMALL, "--set", "epochs=2.0", "--runs", "6")
+BENCH = ("bench", *SMALL, "--set", "epochs=2.0", "--runs", "3")
 
 
 class Killer:
@@ -89,28 +89,18 @@ def test_training(tmp_path):
         ended = killer.once(*TRAIN, "--out", folder)
         while not ended:
             state = folder / "state" / "state.safetensors"
-            if state.is_file() or (folder / "summary.json").is_file():
-                before = step_of(state)
+            if (folder / "summary.json").is_file() and not state.is_file():  # killed when all was done
+                break
+            if state.is_file():
+                before = load_state(folder).step
                 ended = killer.once("train", "--resume", folder, "--checkpoint-every", "0.05")
-                assert ended or step_of(state) >= before, "a saved step was lost"
+                assert not state.is_file() or load_state(folder).step >= before, "a saved step was lost"
             else:  # killed before its first state: it starts again, in another folder
                 folder = tmp_path / f"run{n}-{killer.done}"
                 ended = killer.once(*TRAIN, "--out", folder)
         assert digest(folder, "model.safetensors") == digest(whole, "model.safetensors")
         assert without_times(folder) == without_times(whole)
     assert killer.done == KILLS // 4
-
-
-def step_of(state: Path) -> int:
-    from hotlap.errors import UserError
-    from hotlap.runs.checkpoint import load_state
-
-    try:
-        return load_state(state.parent.parent).step
-    except UserError as error:
-        if "no state" in str(error):  # the run had just ended; a damaged one says another thing
-            return 10**9
-        raise
 
 
 def test_a_benchmark(tmp_path):
@@ -200,5 +190,5 @@ def check_exported(path: Path) -> None:
     import torch
 
     program = torch.export.load(path).module()
-    out = program(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))
+    (out, *_) = program(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))
     assert out.shape == (1, 10)

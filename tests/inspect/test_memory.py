@@ -17,7 +17,9 @@ DATA = noise_dataset((3, 32, 32), train=64, test=8)
 
 
 def plan_of(name: str, batch: int = 16, **values):
-    return replace(BUILTIN[name].plan(), batch_size=batch, epochs=1.0, **values)
+    plan = BUILTIN[name].plan()
+    weights = replace(plan.evaluation, weights="final")
+    return replace(plan, batch_size=batch, epochs=1.0, after=(), evaluation=weights, **values)
 
 
 @pytest.mark.parametrize("name", ["muon94", "page/19-flip-tta", "airbench96"])

@@ -278,12 +278,12 @@ class Ladder:
             write_atomic(folder / DIVERGED, f"{error}\n".encode())
 
     def train_all(
-        self, cluster: Cluster, recipes: Sequence[Recipe], seeds: int, tell: Callable[[str, int], None]
+        self, cluster: Cluster, recipes: Sequence[Recipe], seeds: int, tell: Callable[[Recipe, int], None]
     ) -> None:
         """Train rungs in full by a cluster's workers, but for what is done already.
 
         Args:
-            tell: called after each run with the recipe's name and the seed.
+            tell: called after each run with its recipe and seed.
         """
         jobs = [
             (recipe, self.source(recipe), seed)
@@ -297,7 +297,7 @@ class Ladder:
         with terminated_as_interrupted():
             for (recipe, _, seed), files in cluster.work(make, self.sets, jobs):
                 write_folder(self._run_folder(recipe, seed), files)
-                tell(recipe.name, seed)
+                tell(recipe, seed)
 
     def _run_folder(self, recipe: Recipe, seed: int) -> Path:
         return self.folder / "runs" / f"{slug(recipe.name)}-s{seed}"

@@ -56,6 +56,8 @@ def load_state(folder: Path) -> Saved:
         UserError: if there is none, or it does not read.
     """
     path = folder / STATE
+    if not path.is_file() and (folder / "summary.json").is_file():
+        raise UserError(f"{folder}: this run is finished; `hotlap report {folder}` makes its page again")
     if not path.is_file():
         raise UserError(f"{folder}: no state to resume from; give the folder of a run that was interrupted")
     tensors, metadata = read(path)
