@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from hotlap.errors import UserError
 from hotlap.nets.network import Network
@@ -50,7 +51,7 @@ def groups_of(plan: Plan, model: Network, steps: int, columns: Columns) -> list[
         ends = {n: math.ceil(min(rule.until, frozen.get(n, 1.0)) * steps - 1e-9) for n in names}
         for end in sorted(set(ends.values()), reverse=True):
             together = [n for n in names if ends[n] == end]
-            held = [weights[n] for n in together]
+            held: list[Tensor] = [weights[n] for n in together]
             groups.append(Group(rule, together, held, [torch.zeros_like(w) for w in held], at, end))
     return groups
 
