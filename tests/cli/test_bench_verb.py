@@ -91,10 +91,10 @@ def test_an_interrupted_bench_goes_on_with_the_line_it_prints(cli, tmp_path, mon
 
     launch = Bench.launch
 
-    def stop_at_the_third(self, contender, i):
-        if (contender.name, i) == ("muon94", 1):
+    def stop_at_the_third(self, contender, rounds):
+        if (contender.name, rounds) == ("muon94", [1]):
             raise KeyboardInterrupt
-        return launch(self, contender, i)
+        return launch(self, contender, rounds)
 
     with monkeypatch.context() as patch:
         patch.setattr(Bench, "launch", stop_at_the_third)
