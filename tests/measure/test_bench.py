@@ -19,10 +19,12 @@ import pytest
 from helpers import FP32, TINY_SETTINGS, program
 from hotlap import data
 from hotlap.engine.clock import Clock
+from hotlap.engine.diverged import Diverged
 from hotlap.engine.evaluate import evaluate, guessing_up_to
 from hotlap.engine.loop import train
 from hotlap.errors import UserError
 from hotlap.measure import bench as module
+from hotlap.measure import trainer
 from hotlap.measure.bench import Bench, schedule
 from hotlap.measure.bench_page import claim, comparison, draw, remarks, save, table, units
 from hotlap.measure.peer import Peer, read_peer
@@ -70,6 +72,32 @@ def test_every_other_round_is_reversed():
         *((1, "p"), (1, "muon94"), (1, "demo")),
         *((2, "demo"), (2, "muon94"), (2, "p")),
     ]
+
+
+def test_runs_beside_each_other_are_those_of_one_after_another(tmp_path):
+    recipes = [tiny(), tiny("muon94")]
+    alone = Bench(recipes, tmp_path / "alone", data=DATA)
+    want = {(r.contender, r.round): (r.seed, r.accuracy) for r in alone.go(3, silent)}
+    bench, told = Bench(recipes, tmp_path / "beside", data=DATA), []
+    bench.go(1, silent)
+    runs = bench.go(3, lambda made, n, total: told.append((n, total)), parallel=2)
+    assert {(r.contender, r.round): (r.seed, r.accuracy) for r in runs} == want
+    assert len(runs) == 6
+    assert told == [(n, 6) for n in (2, 4, 5, 6)]
+    assert len(bench.trainer.programs["demo"]) == 1  # one of each pair was there already
+
+
+def test_one_that_diverges_leaves_what_trains_beside_it_alone(tmp_path, monkeypatch):
+    alone = Bench([tiny()], tmp_path / "alone", data=DATA).go(2, silent)
+
+    def diverges(program, start, stop):
+        if program.seed == 1:
+            raise Diverged("the loss is nan")
+
+    monkeypatch.setattr(trainer, "check_finite", diverges)
+    first, second = Bench([tiny()], tmp_path / "beside", data=DATA).go(2, silent, parallel=2)
+    assert (first.accuracy, first.diverged) == (alone[0].accuracy, "")
+    assert (second.accuracy, second.diverged) == (None, "the loss is nan")
 
 
 def test_runs_are_done_in_that_order_with_a_seed_a_round_and_lie_in_the_folder(tmp_path):
