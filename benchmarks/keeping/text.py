@@ -24,9 +24,9 @@ def document(value: Any, digits: int = DIGITS) -> str:
     return laid_out(rounded(value, digits), "") + "\n"
 
 
-def line(value: Any) -> str:
-    """The value as one of a file of JSON lines."""
-    return json.dumps(rounded(value), ensure_ascii=False) + "\n"
+def line(value: dict[str, Any], **exact: Any) -> str:
+    """An object as one of a file of JSON lines; what is named `exact` keeps every digit."""
+    return json.dumps({**rounded(value), **exact}, ensure_ascii=False) + "\n"
 
 
 def laid_out(value: Any, indent: str, row: bool = False) -> str:

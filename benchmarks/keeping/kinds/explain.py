@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,13 @@ def collect(folders: Sequence[Path], given: Given) -> tuple[dict[str, Any], File
 
 def outcomes(record: Record) -> dict[str, Outcome]:
     """What each topic's numbers come to, and its pictures."""
-    known = discover()
-    return {name: known[name].conclude(record.json(f"{name}.json")) for name in record["topics"]}
+    texts = {name: (record.folder / f"{name}.json").read_text(encoding="utf-8") for name in record["topics"]}
+    return {name: concluded(name, text) for name, text in texts.items()}
+
+
+@cache
+def concluded(topic: str, results: str) -> Outcome:
+    return discover()[topic].conclude(json.loads(results))
 
 
 def figures(record: Record) -> dict[str, str]:

@@ -15,7 +15,7 @@ from keeping.record import Record, table
 from keeping.text import line
 
 RUNGS = "rungs.jsonl"
-KEPT = ("name", "epochs", "batch_size", "arithmetic", "projection", "runs")
+KEPT = ("name", "epochs", "batch_size", "arithmetic", "projection", "runs", "diverged")
 
 
 def held(path: Path) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def collect(folders: Sequence[Path], given: Given) -> tuple[dict[str, Any], File
     if len(folders) > 1 or not given.commands:
         raise SystemExit("a ladder is one file of `hotlap ladder ... --json`, and --command says which")
     found = held(folders[0])
-    files = {RUNGS: "".join(line({k: rung[k] for k in KEPT}) for rung in found["rungs"])}
+    files = {RUNGS: "".join(line({k: rung[k] for k in KEPT if k in rung}) for rung in found["rungs"])}
     return {**head("ladder", given, (), found["machine"]), "depth": found["depth"]}, files
 
 

@@ -32,10 +32,7 @@ def collect(folders: Sequence[Path], given: Given) -> tuple[dict[str, Any], File
     texts = (folders[0] / RUNS).read_text(encoding="utf-8").splitlines()
     runs = [json.loads(text) for text in texts]
     base = runs[0]["recipe"]
-    lines = [
-        line({**{k: run[k] for k in OWN if k in run}, "changes": changes(base, run["recipe"])})
-        for run in runs
-    ]
+    lines = [line({k: run[k] for k in OWN if k in run}, changes=changes(base, run["recipe"])) for run in runs]
     file = recipe_file(base)
     facts = {**head("search", given, (), runs[0]["machine"]), "base": file}
     return facts, {f"../{RECIPES}/{file}": base, RUNS: "".join(lines)}

@@ -168,12 +168,16 @@ def from_json(held: Sequence[dict[str, Any]]) -> list[Row]:
             rung["epochs"],
             rung["batch_size"],
             rung["arithmetic"],
-            Projection(**rung["projection"]) if rung["projection"] else None,
+            projection(rung["projection"]) if rung["projection"] else None,
             tuple(Trained(**run) for run in rung["runs"]),
             rung.get("diverged", 0),
         )
         for rung in held
     )
+
+
+def projection(held: dict[str, Any]) -> Projection:
+    return Projection(**{**held, "scale_s": tuple(map(tuple, held.get("scale_s", ())))})
 
 
 def as_json(row: Row) -> dict[str, Any]:
