@@ -18,7 +18,7 @@ FAMILY = re.compile(r"font-family:([^;\"]*);")
 
 
 def compact(svg: str) -> str:
-    """The SVG text, shortened; the same text always gives the same."""
+    """The text of an SVG picture by matplotlib, shortened."""
     svg = re.sub(r"<!--.*?-->|<!DOCTYPE[^>]*>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     used = set(re.findall(r"#([\w-]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
@@ -43,7 +43,7 @@ def path(data: str) -> str:
 
 def steps(line: str) -> str:
     """`M 1 2 L 3 4 L 4 4` as `M1 2l2 2 1 0`, in tenths; points that fall together are one."""
-    numbers = [round(10 * float(n)) for n in re.findall(r"-?[\d.]+(?:e-?\d+)?", line)]
+    numbers = [round(10 * float(n)) for n in re.findall(r"-?[\d.]+", line)]
     points = list(zip(numbers[::2], numbers[1::2], strict=True))
     moves = [(x - a, y - b) for (a, b), (x, y) in pairwise(points)]
     pairs = merged([move for move in moves if move != (0, 0)]) or [(0, 0)]
