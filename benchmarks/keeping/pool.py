@@ -15,11 +15,12 @@ from keeping.record import Record, processor
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its record, seed, test accuracy in percent; seconds, None where they are not to be quoted."""
+    """One run: its record, seed, test accuracy in percent, None where it diverged; seconds, None where they
+    are not to be quoted."""
 
     record: Record
     seed: int
-    accuracy: float
+    accuracy: float | None
     train_s: float | None
     eval_s: float | None
 
@@ -47,11 +48,12 @@ class Pool:
 
     @property
     def accuracy(self) -> Mean:
-        return mean_of([r.accuracy for r in self.runs])
+        return mean_of([r.accuracy for r in self.runs if r.accuracy is not None])
 
     @property
     def at_target(self) -> int:
-        return sum(self.target is not None and r.accuracy >= self.target for r in self.runs)
+        reached = [r.accuracy for r in self.runs if r.accuracy is not None]
+        return sum(self.target is not None and accuracy >= self.target for accuracy in reached)
 
     @property
     def records(self) -> list[Record]:
@@ -107,9 +109,8 @@ def pools(records: Sequence[Record]) -> list[Pool]:
                 file = c.get("recipe", "")
                 text = record.recipe(file) if file else c["command"]
                 held = pool(record, c["name"], text, file, c.get("arithmetic", ""), c["target"])
-                held.runs.extend(
-                    Run(record, r.seed, r.accuracy, r.train_s, r.eval_s)
-                    for r in every
-                    if r.contender == c["name"] and r.accuracy is not None
-                )
-    return list(found.values())
+                for r in every:
+                    if r.contender == c["name"]:
+                        seconds = (None, None) if r.accuracy is None else (r.train_s, r.eval_s)
+                        held.runs.append(Run(record, r.seed, r.accuracy, *seconds))
+    return [p for p in found.values() if any(r.accuracy is not None for r in p.runs)]

@@ -18,9 +18,11 @@ from hotlap.measure import ladder_page, profile, profile_page
 from hotlap.measure.bench import Bench
 from hotlap.measure.bench_page import claim, comparison, save
 from hotlap.measure.ladder import compare
+from hotlap.recipes import BUILTIN
 from keeping import store
 from keeping.kinds import Given, bench, discover, ladder, runs, search
-from keeping.record import README, RECIPES, RECORDS, Record
+from keeping.pool import pools, today
+from keeping.record import README, RECIPES, RECORDS, Record, all_records
 from keeping.text import FILL, document, line
 from measure.test_bench import DATA, SAYS, script, tiny
 from measure.test_ladder import rung
@@ -67,6 +69,30 @@ def test_a_benchmark_keeps_its_statistics_and_its_page(root, tmp_path, monkeypat
     again = root / "again"
     bench.KIND.draw(record, again)
     assert page(again) == page(tmp_path / "b").replace("hotlap bench --out b", "hotlap bench")
+
+
+def test_seeds_of_one_recipe_are_taken_together(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(benches, "convolution_peak", lambda backend: 1e12)
+    accuracies = []
+    for name, seed in (("a", 3), ("b", 7)):
+        made = Bench([tiny(), script(SAYS)], tmp_path / name, seed=seed, data=DATA)
+        accuracies += [r.accuracy for r in made.go(2, lambda *_: None) if r.contender == "demo"]
+        save(made, made.summary())
+        store.keep(name, [tmp_path / name], Given(), root)
+    diverged = root / "records" / "b" / bench.RUNS
+    text = diverged.read_text().replace(f'"accuracy": {accuracies[-1]}, ', "", 1)
+    diverged.write_text(text)
+    ours, peer = pools(all_records(root / "records"))
+    assert (ours.name, ours.today, [r.seed for r in ours.runs]) == ("demo", False, [3, 4, 7, 8])
+    assert ours.accuracy.n == 3
+    assert ours.accuracy.mean == pytest.approx(statistics.fmean(accuracies[:3]))
+    assert (peer.name, peer.recipe, peer.accuracy.mean) == ("peer", "", 90 + (3 + 4 + 7 + 8) / 4)
+    assert peer.seconds("train_s") == 2 + (4 + 7) / 2
+    built_in = BUILTIN["fast94"]
+    assert today("old name", built_in.text()) == "fast94"
+    assert today("fast94", built_in.text().replace("epochs = ", "epochs = 1")) is None
+    shorter = [t for t in built_in.text().splitlines() if not t.startswith(("start.", "name ="))]
+    assert today("fast94", "\n".join(shorter)) == "fast94"
 
 
 def test_runs_keep_accuracies_and_the_seconds_of_those_that_were_timed(root, tmp_path, trained):
