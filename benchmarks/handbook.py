@@ -1,65 +1,35 @@
-"""Write the ladder's tables into the handbook, from records.
+"""Draw the handbook's pictures and write its tables, from records/.
 
-    hotlap ladder page --out runs/ladder --json > records/ladder-cpu/ladder.json
-    cp runs/ladder/ladder.svg docs/handbook/pictures/ladder.svg
-    hotlap ladder 'page/0[1-5]*' --set 'net.widths=[2,2,2,2]' --seconds 6 --json \\
-        > records/ladder-loading-cpu/ladder.json
     python benchmarks/handbook.py
 
-In docs/handbook/*.md, what stands between `<!-- ladder RECORD: RUNG RUNG ... -->` and `<!-- end -->` is
-replaced by a table of those rungs from records/RECORD/ladder.json.
+docs/handbook/pictures are those of the records explain-cpu and ladder-cpu. Tables and figures stand between
+comments (keeping/places.py); benchmarks/record.py writes them too.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PLACE = re.compile(r"(<!-- ladder (\S+): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
-COLUMNS = ("rung", "epochs", "images/s", "waiting", "seconds here", "bought here", "accuracy here")
-COLUMNS = (*COLUMNS, "Page: seconds", "bought", "accuracy")
+from hotlap.measure.ladder_page import draw
+from hotlap.report.plots import save_figure
+from keeping import store
+from keeping.kinds import explain, ladder
+from keeping.record import RECORDS, ROOT, Record
+
+PICTURES = ROOT / store.HANDBOOK / "pictures"
 
 
-def table(record: str, names: list[str]) -> str:
-    """The rungs called `names` of a record as a Markdown table, without columns that are empty throughout."""
-    found = json.loads((ROOT / "records" / record / "ladder.json").read_text())
-    rungs = {r["name"]: r for r in found["rungs"]}
-    rows = [COLUMNS, *(row(rungs[name]) for name in names)]
-    filled = [i for i in range(len(COLUMNS)) if any(r[i] for r in rows[1:])]
-    lines = [f"| {' | '.join(r[i] for i in filled)} |" for r in rows]
-    lines.insert(1, "|---" * len(filled) + "|")
-    command = (ROOT / "records" / record / "command.txt").read_text().partition(" --json")[0] + "`"
-    source = f"{command} on {found['machine']['cores']} cores of {found['machine']['cpu']}"
-    note = f"{source}; [{record}](../../records/{record}/), written by `python benchmarks/handbook.py`."
-    return "\n" + "\n".join(lines) + f"\n\n{note}\n\n"
-
-
-def row(rung: dict) -> tuple[str, ...]:
-    p, published = rung["projection"], rung["published"]
-    share = "" if rung["bought_s"] is None else f" ({round(100 * rung['bought_share'])}%)"
-    return (
-        f"`{rung['name']}`",
-        f"{rung['epochs']:g}",
-        f"{p['images_per_s']:,.0f}",
-        f"{100 * p['wait_share']:.0f}%",
-        f"~{rung['seconds']:,.0f}",
-        "" if rung["bought_s"] is None else f"{rung['bought_s']:,.0f}{share}",
-        "" if rung["accuracy"] is None else f"{rung['accuracy']:.2f} (n={len(rung['runs'])})",
-        f"{published['seconds']:g}",
-        "" if rung["published_bought_s"] is None else f"{rung['published_bought_s']:g}",
-        f"{published['accuracy']:g}",
-    )
+def pictures(folder: Path) -> list[Path]:
+    """Every picture of the handbook, drawn into `folder`."""
+    experiments = explain.outcomes(Record(RECORDS / "explain-cpu")).values()
+    figures = {drawing.name: drawing.figure for found in experiments for drawing in found.drawings}
+    figures["ladder"] = draw(ladder.rows(Record(RECORDS / "ladder-cpu")), full=False)
+    return [save_figure(figure, folder / f"{name}.svg") for name, figure in figures.items()]
 
 
 def main() -> None:
-    for page in sorted((ROOT / "docs" / "handbook").glob("*.md")):
-        old = page.read_text()
-        new = PLACE.sub(lambda m: m[1] + table(m[2], m[3].split()) + m[4], old)
-        if new != old:
-            page.write_text(new)
-            print(f"wrote {page.relative_to(ROOT)}")
+    for path in [*pictures(PICTURES), *store.write()]:
+        print(path.relative_to(ROOT))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ def test_a_topic_leaves_its_pictures_numbers_and_page(cli, tmp_path, topic):
     kept = json.loads((folder / "results.json").read_text())
     assert (kept["topic"], kept["results"], kept["answer"]) == (topic, told["results"], told["answer"])
     assert told["answer"] in " ".join(done.err.split("\n"))
+    assert discover()[topic].conclude(kept["results"]).answer == told["answer"]
     assert "numbers mean nothing" in done.err
     page = (folder / "report.html").read_text()
     assert page.count("<svg") == len(PICTURES[topic])

@@ -189,7 +189,7 @@ def say_summary(bench: Bench, summary: Summary, out: Output) -> None:
         *(claim(s) for s in summary.standings),
         *(comparison(a) for a in summary.against),
         *remarks(summary, bench.runs()),
-        *peaks(bench),
+        *peaks(bench.peaks),
     ):
         out.say(text)
     out.say()

@@ -96,6 +96,7 @@ class Topic:
         question: what the experiment answers.
         chapter: the handbook's chapter, a file in docs/handbook.
         function: the experiment.
+        conclude: what its numbers come to, from `Outcome.results` alone.
         takes_recipes: whether `Setting.recipes` means something to it.
     """
 
@@ -104,6 +105,7 @@ class Topic:
     question: str
     chapter: str
     function: Callable[[Setting], Outcome]
+    conclude: Callable[[dict[str, Any]], Outcome]
     takes_recipes: bool = False
 
 

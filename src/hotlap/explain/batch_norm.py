@@ -185,4 +185,5 @@ TOPIC = Topic(
     "What does a norm change in the activations, and what happens in a deep net without?",
     "07-batch-norm.md",
     experiment,
+    conclude,
 )

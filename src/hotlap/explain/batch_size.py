@@ -206,4 +206,5 @@ TOPIC = Topic(
     "How far can the learning rate go at each batch size, and what stops it?",
     "02-mini-batches.md",
     experiment,
+    conclude,
 )

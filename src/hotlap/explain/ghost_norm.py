@@ -211,4 +211,5 @@ TOPIC = Topic(
     "Is ghost norm not what a batch split over devices does already?",
     "07-batch-norm.md",
     experiment,
+    conclude,
 )

@@ -209,4 +209,5 @@ TOPIC = Topic(
     "If lr / (1 - momentum) is what counts, how does one tune momentum?",
     "05-hyperparameters.md",
     experiment,
+    conclude,
 )

@@ -143,5 +143,6 @@ TOPIC = Topic(
     "Which kinds of operation take the time of a training step?",
     "03-regularisation.md",
     experiment,
+    conclude,
     takes_recipes=True,
 )

@@ -10,8 +10,11 @@ from hotlap.inspect import equilibrium
 from hotlap.report.page import Table
 from hotlap.report.plots import BLUE, GREEN, GREY, RED, new_figure
 
+Trace = dict[str, list[list[float]]]  # norms (steps + 1, layers), gradients and moves (steps, layers)
+
 SCALES = (0.25, 1.0, 4.0)
 COLOURS = (BLUE, GREEN, RED)
+POINTS = 64  # of a curve, or a few more: what is kept of each to draw
 
 
 def experiment(setting: Setting) -> Outcome:
@@ -33,18 +36,16 @@ def experiment(setting: Setting) -> Outcome:
         f"{small.describe(dataset)}, {program.steps} steps of {batch} at constant rates: filters' lr {lr:g},"
         f" weight decay {decay:g}, momentum {momentum:g}"
     )
-    seed, starts = setting.seeds[0], []
+    seed, traces, starts = setting.seeds[0], [], []
     parts = len(SCALES) + 1
     for i, scale in enumerate(SCALES):
         setting.tick(i, parts, f"filters started at {scale:g} times their usual size")
         trace = trace_weights(program, seed, scale)
         small.settle(program)
+        traces.append({k: getattr(trace, k).tolist() for k in ("norms", "gradients", "moves")})
         starts.append(
             {
                 "scale": scale,
-                "norms": trace.norms.tolist(),
-                "gradients": trace.gradients.tolist(),
-                "moves": trace.moves.tolist(),
                 "cosine": float(trace.cosines.abs().mean()),
                 "turn": trace.turns[len(trace.turns) // 2 :].mean(0).tolist(),
                 **small.final(program),
@@ -53,16 +54,42 @@ def experiment(setting: Setting) -> Outcome:
     setting.tick(len(SCALES), parts, f"LARS at {rate:.3g} of the weights a step")
     with_lars = small.outcome_of(lars, dataset, replace(setting, seeds=(seed,)))
     return conclude(
-        {
-            "layers": trace.layers,
-            "steps": program.steps,
-            "lr": lr,
-            "weight_decay": decay,
-            "momentum": momentum,
-            "starts": starts,
-            "lars": {"lr": rate, **with_lars},
-        }
+        gathered(
+            {
+                "layers": trace.layers,
+                "steps": program.steps,
+                "lr": lr,
+                "weight_decay": decay,
+                "momentum": momentum,
+                "starts": starts,
+                "lars": {"lr": rate, **with_lars},
+            },
+            traces,
+        )
     )
+
+
+def gathered(results: dict[str, Any], traces: list[Trace]) -> dict[str, Any]:
+    """`results` with what the traces come to by layer, and with as much of their curves as is drawn."""
+    every = max(1, results["steps"] // POINTS)
+    starts = [
+        {**start, "norms": trace["norms"][::every], "rates": relative_rates(results, trace)[::every]}
+        for start, trace in zip(results["starts"], traces, strict=True)
+    ]
+    return {**results, "every": every, "starts": starts, "summary": summary(results, traces)}
+
+
+def relative_rates(results: dict[str, Any], trace: Trace) -> list[list[float]]:
+    """How far the gradient of each step moves each layer, as a share of its weights: (steps, layers).
+
+    Root mean squares over a fortieth of the run.
+    """
+    whole = equilibrium.whole_rate(results["lr"], results["momentum"])
+    pairs = zip(trace["gradients"], trace["norms"], strict=False)
+    values = [[whole * g / n for g, n in zip(*pair, strict=True)] for pair in pairs]
+    window = max(1, len(values) // 40)
+    runs = (values[max(0, t - window) : t + 1] for t in range(len(values)))
+    return [[root_mean_square(list(layer)) for layer in zip(*run, strict=True)] for run in runs]
 
 
 def late(values: list[list[float]], layer: int) -> float:
@@ -76,10 +103,10 @@ def root_mean_square(values: list[float]) -> float:
     return float((sum(v * v for v in values) / len(values)) ** 0.5)
 
 
-def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
+def summary(results: dict[str, Any], traces: list[Trace]) -> list[dict[str, Any]]:
     """By layer: norms at the start and late for each start, and what the balance predicts for scale 1."""
     rates = (results["lr"], results["weight_decay"], results["momentum"])
-    middle = results["starts"][SCALES.index(1.0)]
+    middle = traces[SCALES.index(1.0)]
     whole = equilibrium.whole_rate(results["lr"], results["momentum"])
     rows = []
     for i, name in enumerate(results["layers"]):
@@ -91,8 +118,8 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "layer": name,
-                "start": [s["norms"][0][i] for s in results["starts"]],
-                "late": [late(s["norms"], i) for s in results["starts"]],
+                "start": [t["norms"][0][i] for t in traces],
+                "late": [late(t["norms"], i) for t in traces],
                 "predicted": equilibrium.equilibrium_norm(root_mean_square(part), *rates),
                 "rate_start": whole * root_mean_square(first) / middle["norms"][0][i],
                 "rate_late": whole * root_mean_square(grads[-max(1, len(grads) // 4) :]) / norm,
@@ -104,7 +131,7 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 def conclude(results: dict[str, Any]) -> Outcome:
     rates = (results["lr"], results["weight_decay"], results["momentum"])
-    rows = summary(results)
+    rows = results["summary"]
     at_start = max(max(r["start"]) / min(r["start"]) for r in rows)
     at_end = max(max(r["late"]) / min(r["late"]) for r in rows)
     misses = [r["late"][SCALES.index(1.0)] / r["predicted"] - 1 for r in rows]
@@ -144,7 +171,7 @@ def conclude(results: dict[str, Any]) -> Outcome:
         ]
         for r in rows
     ]
-    kept = {**results, "summary": rows, "predicted_rate": expected_rate, "predicted_step": expected_move}
+    kept = {**results, "predicted_rate": expected_rate, "predicted_step": expected_move}
     return Outcome(
         answer,
         (Titled("norms of the filters", Table(head, cells)),),
@@ -157,7 +184,7 @@ def draw_norms(results: dict[str, Any], rows: list[dict[str, Any]]) -> Drawing:
     chosen = [0, len(rows) // 2, len(rows) - 1]
     figure, axes = new_figure(10.5, 3.6, 1, 3)
     rates = (results["lr"], results["weight_decay"], results["momentum"])
-    steps = range(results["steps"] + 1)
+    steps = range(0, results["steps"] + 1, results["every"])
     for ax, i in zip(axes, chosen, strict=True):
         force = (
             rows[i]["predicted"] ** 2
@@ -183,14 +210,11 @@ def draw_norms(results: dict[str, Any], rows: list[dict[str, Any]]) -> Drawing:
 
 def draw_rates(results: dict[str, Any], expected: float) -> Drawing:
     figure, axes = new_figure(10.5, 3.4, 1, 3, sharey=True)
-    whole = equilibrium.whole_rate(results["lr"], results["momentum"])
+    steps = range(0, results["steps"], results["every"])
     for ax, start in zip(axes, results["starts"], strict=True):
         for i, name in enumerate(results["layers"]):
-            values = [whole * g[i] / n[i] for g, n in zip(start["gradients"], start["norms"], strict=False)]
-            window = max(1, len(values) // 40)
-            smooth = [root_mean_square(values[max(0, t - window) : t + 1]) for t in range(len(values))]
             label = name.removeprefix("body.").removesuffix(".weight")
-            ax.plot(smooth, lw=1.2, label=label)
+            ax.plot(steps, [row[i] for row in start["rates"]], lw=1.2, label=label)
         ax.axhline(expected, color="k", lw=1, ls="--")
         ax.set(xlabel="step", yscale="log")
         ax.set_title(f"started x{start['scale']:g}", loc="left", fontsize=10)
@@ -208,4 +232,5 @@ TOPIC = Topic(
     "What does weight decay do to filters whose scale does not change what the net computes?",
     "06-weight-decay.md",
     experiment,
+    conclude,
 )

@@ -28,7 +28,7 @@ from hotlap.machine.backend import Backend
 from hotlap.machine.device import prepare
 from hotlap.machine.facts import machine_facts, machine_key
 from hotlap.machine.resolve import resolve
-from hotlap.measure.bench_folder import BenchFolder
+from hotlap.measure.bench_folder import BenchFolder, Sitting
 from hotlap.measure.cluster import Cluster
 from hotlap.measure.peer import Peer, check_expressions, execute, read_peer
 from hotlap.measure.standings import REPORTED, WALL, Summary, Timed, against, standing
@@ -126,6 +126,13 @@ class Bench:
             return {"kind": "peer", **asdict(contender)}
         how = self.backends[contender.name].in_words
         return {"kind": "recipe", "name": contender.name, "text": contender.text(), "arithmetic": how}
+
+    @property
+    def sitting(self) -> Sitting:
+        """What is compared here, and on what."""
+        texts = {c.name: c.text() if isinstance(c, Recipe) else c.command for c in self.contenders}
+        device = str(self.device)
+        return Sitting(texts, self.data, self.seed, device, self.command, self.peaks, self.facts)
 
     def runs(self) -> list[Timed]:
         """The runs so far, in the order in which they were done."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,29 @@ from typing import Any
 from hotlap.errors import UserError
 from hotlap.files import RUN_MEND, read_error, why, write_atomic, write_error
 from hotlap.measure.standings import Timed
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """What a benchmark is of, and what it is measured on.
+
+    Args:
+        contenders: by name, a recipe's resolved text or a peer's command.
+        data: the set that all train on.
+        seed: of the first round.
+        device: as `cpu`.
+        command: what was typed.
+        peaks: FLOP/s of the machine's fastest convolution, by arithmetic.
+        facts: the machine, as `machine_facts` has it.
+    """
+
+    contenders: Mapping[str, str]
+    data: str
+    seed: int
+    device: str
+    command: str
+    peaks: Mapping[str, float]
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

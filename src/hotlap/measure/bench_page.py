@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotlap.files import write_atomic
-from hotlap.measure.bench import Bench
+from hotlap.measure.bench_folder import Sitting
 from hotlap.measure.standings import OWN, WALL, Against, Standing, Summary, Timed
 from hotlap.measure.stats import CONFIDENCE, Median, Ratio
-from hotlap.plan.recipe import Recipe
 from hotlap.report.page import Claim, Code, Details, Heading, Picture, Table, digits, render_page
 from hotlap.report.plots import AMBER, BLUE, GREEN, GREY, RED, has_plots, new_figure, save_figure, svg_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from hotlap.measure.bench import Bench
 
 COLOURS = (BLUE, AMBER, GREEN, RED, GREY, "#83c", "#0aa", "#862")
 HEAD = (
@@ -109,16 +110,20 @@ def remarks(summary: Summary, runs: Sequence[Timed]) -> list[str]:
     return made
 
 
-def peaks(bench: Bench) -> list[str]:
-    return [f"Fastest convolution in {how}: {units(rate)}FLOP/s." for how, rate in bench.peaks.items()]
+def peaks(held: Mapping[str, float]) -> list[str]:
+    return [f"Fastest convolution in {how}: {units(rate)}FLOP/s." for how, rate in held.items()]
 
 
 def save(bench: Bench, summary: Summary) -> dict[str, Path]:
     """summary.json, the picture (where matplotlib is) and the page; their paths by what they are."""
-    runs, folder, facts = bench.runs(), bench.folder, bench.facts
-    files = {"summary": folder / "summary.json"}
-    write_atomic(files["summary"], (json.dumps(asdict(summary), indent=1) + "\n").encode())
-    pictures = []
+    path = bench.folder / "summary.json"
+    write_atomic(path, (json.dumps(asdict(summary), indent=1) + "\n").encode())
+    return {"summary": path, **draw_page(bench.sitting, bench.runs(), summary, bench.folder)}
+
+
+def draw_page(sitting: Sitting, runs: Sequence[Timed], summary: Summary, folder: Path) -> dict[str, Path]:
+    """The picture (where matplotlib is) and the page in `folder`; their paths by what they are."""
+    files, pictures, facts = {}, [], sitting.facts
     if has_plots():
         figure = draw(summary, runs)
         files["picture"] = save_figure(figure, folder / "bench.svg")
@@ -132,19 +137,19 @@ def save(bench: Bench, summary: Summary) -> dict[str, Path]:
     page = render_page(
         "Benchmark: " + " against ".join(s.name for s in summary.standings),
         f"Measured on {facts['cores']} cores of {facts['cpu']}{features}, {facts['threads']} threads,"
-        f" torch {facts['torch']}, {bench.device}; data {bench.data}, seeds from {bench.seed} on.",
+        f" torch {facts['torch']}, {sitting.device}; data {sitting.data}, seeds from {sitting.seed} on.",
         *(Claim(comparison(a)) for a in summary.against[:1]),
         *(claim(s) for s in summary.standings),
         *(comparison(a) for a in summary.against[1:]),
         *remarks(summary, runs),
-        *peaks(bench),
+        *peaks(sitting.peaks),
         *pictures,
         Table(head, body),
         Heading("Every run"),
         Table(RUNS_HEAD, [run_cells(r) for r in runs]),
         Heading("What was run"),
-        Code(bench.command),
-        *(Details(c.name, [Code(described(c))]) for c in bench.contenders),
+        Code(sitting.command),
+        *(Details(name, [Code(text)]) for name, text in sitting.contenders.items()),
     )
     files["report"] = folder / "report.html"
     write_atomic(files["report"], page.encode())
@@ -164,10 +169,6 @@ def run_cells(r: Timed) -> tuple[str, ...]:
         "" if r.eval_s is None else digits(r.eval_s),
         "" if r.wall_s is None else digits(r.wall_s),
     )
-
-
-def described(contender: Any) -> str:
-    return contender.text() if isinstance(contender, Recipe) else f"{contender.name}: {contender.command}"
 
 
 def draw(summary: Summary, runs: Sequence[Timed]) -> Figure:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotlap.files import write_atomic
-from hotlap.measure.ladder import Ladder, Row, Rung
-from hotlap.plan.recipe import diff
+from hotlap.inspect.throughput import Projection
+from hotlap.measure.ladder import Ladder, Row, Rung, Trained, compare
+from hotlap.plan.recipe import Recipe, diff
 from hotlap.recipes import BUILTIN
 from hotlap.report.page import Code, Heading, Picture, Table, render_page
 from hotlap.report.plots import has_plots, save_figure, svg_text
@@ -86,34 +88,53 @@ def remarks(rungs: list[Rung]) -> list[str]:
 
 def save(ladder: Ladder, rows: list[Row], full: bool) -> dict[str, Path]:
     """The picture (where matplotlib is) and the page; their paths by what they are."""
+    device = str(ladder.torch_device)
+    return draw_page(rows, ladder.facts, device, ladder.folder, full, changes(ladder.recipes))
+
+
+def draw_page(
+    rows: list[Row],
+    facts: dict[str, Any],
+    device: str,
+    folder: Path,
+    full: bool = False,
+    diffs: Sequence[str] = (),
+) -> dict[str, Path]:
+    """The picture (where matplotlib is) and the page in `folder`; their paths by what they are.
+
+    Args:
+        facts: the machine, as `machine_facts` has it.
+        device: as `cpu`.
+        full: whether every rung was trained.
+        diffs: what changes from rung to rung, where that is known.
+    """
     head, *body = table(rows)
     files: dict[str, Path] = {}
     pictures = []
     if has_plots() and any(row.rung.seconds for row in rows):
         figure = draw(rows, full)
-        files["picture"] = save_figure(figure, ladder.folder / "ladder.svg")
+        files["picture"] = save_figure(figure, folder / "ladder.svg")
         pictures = [Picture(svg_text(figure), "Each bar is what a rung takes away from the one it follows.")]
-    facts = ladder.facts
     page = render_page(
         "The ladder: what each step buys",
         f"Measured on {facts['cores']} cores of {facts['cpu']}"
-        f" ({', '.join(facts['cpu_features'])}), torch {facts['torch']}, {ladder.torch_device}.",
+        f" ({', '.join(facts['cpu_features'])}), torch {facts['torch']}, {device}.",
         *remarks([row.rung for row in rows]),
         *pictures,
         Table(head, body, words=(0,)),
-        Heading("What changes from rung to rung"),
-        *(Code(text) for text in changes(ladder)),
+        *([Heading("What changes from rung to rung")] if diffs else []),
+        *(Code(text) for text in diffs),
     )
-    files["report"] = ladder.folder / "report.html"
+    files["report"] = folder / "report.html"
     write_atomic(files["report"], page.encode())
     return files
 
 
-def changes(ladder: Ladder) -> list[str]:
+def changes(recipes: Sequence[Recipe]) -> list[str]:
     """For each rung after another that is in the ladder or built in, its diff."""
-    known = {**BUILTIN, **{r.name: r for r in ladder.recipes}}
+    known = {**BUILTIN, **{r.name: r for r in recipes}}
     made = []
-    for recipe in ladder.recipes:
+    for recipe in recipes:
         base = BUILTIN[recipe.name].base if recipe.name in BUILTIN else recipe.base
         if base in known:
             lines = "\n".join(diff(known[base], recipe))
@@ -139,6 +160,26 @@ def draw(rows: list[Row], full: bool) -> Figure:
     return waterfall(title, story, asides, published_on(timed))
 
 
+def from_json(held: Sequence[dict[str, Any]]) -> list[Row]:
+    """The rows of rungs as `as_json` gave them."""
+    return compare(
+        Rung(
+            rung["name"],
+            rung["epochs"],
+            rung["batch_size"],
+            rung["arithmetic"],
+            projection(rung["projection"]) if rung["projection"] else None,
+            tuple(Trained(**run) for run in rung["runs"]),
+            rung.get("diverged", 0),
+        )
+        for rung in held
+    )
+
+
+def projection(held: dict[str, Any]) -> Projection:
+    return Projection(**{**held, "scale_s": tuple(map(tuple, held.get("scale_s", ())))})
+
+
 def as_json(row: Row) -> dict[str, Any]:
     rung = row.rung
     return {
@@ -149,6 +190,7 @@ def as_json(row: Row) -> dict[str, Any]:
         "seconds": rung.seconds,
         "projection": asdict(rung.projection) if rung.projection else None,
         "runs": [asdict(r) for r in rung.runs],
+        "diverged": rung.diverged,
         "accuracy": rung.accuracy,
         "bought_s": row.bought_s,
         "bought_share": row.bought_share,

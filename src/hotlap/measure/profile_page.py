@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotlap.files import write_atomic
-from hotlap.inspect.operations import KINDS
+from hotlap.inspect.operations import KINDS, StepProfile
+from hotlap.inspect.roofline import Convolution, Peaks, TimedConvolution
 from hotlap.measure.profile import OUTSIDE, RunProfile, Stretch
 from hotlap.report.page import Claim, Heading, Picture, Table, render_page
 from hotlap.report.plots import has_plots, save_figure, svg_text
@@ -86,8 +88,7 @@ def summary(found: RunProfile) -> list[str]:
     peaks = found.peaks
     said = [
         f"{found.recipe}: {found.train_s:,.1f} s of training and {found.eval_s:,.1f} s of evaluation,"
-        f" projected, in {found.arithmetic}. Looked at {len(found.looks_s)} times, the steps came to"
-        f" {min(found.looks_s):,.1f} to {max(found.looks_s):,.1f} s, and a run may differ as much.",
+        f" projected, in {found.arithmetic}.{looked(found.looks_s)}",
         f"Steps: {found.flops / 1e12:,.1f} TFLOP at {found.rate / 1e9:,.0f} GFLOP/s,"
         f" {100 * found.reach:.0f}% of the fastest convolution ({peaks.convolution / 1e9:,.0f} GFLOP/s);"
         f" a product of large matrices reaches {peaks.product / 1e9:,.0f} GFLOP/s,"
@@ -109,6 +110,17 @@ def summary(found: RunProfile) -> list[str]:
             " fastest convolution that does them all."
         )
     return said
+
+
+def looked(looks_s: Sequence[float]) -> str:
+    """How far the looks at the clock are apart, where there are several."""
+    if len(looks_s) < 2:
+        return ""
+    low, high = min(looks_s), max(looks_s)
+    return (
+        f" Looked at {len(looks_s)} times, the steps came to {low:,.1f} to {high:,.1f} s,"
+        " and a run may differ as much."
+    )
 
 
 def draw(found: RunProfile) -> dict[str, Figure]:
@@ -172,12 +184,42 @@ def as_json(found: RunProfile) -> dict[str, Any]:
     }
 
 
+def from_json(held: dict[str, Any]) -> RunProfile:
+    """The profile that `as_json` gave, or one from before several looks were taken."""
+    stretches = tuple(
+        Stretch(
+            **{
+                **s,
+                "profile": StepProfile(**s["profile"]),
+                "convolutions": tuple(
+                    TimedConvolution(**{**timed, "convolution": convolution(timed["convolution"])})
+                    for timed in s["convolutions"]
+                ),
+            }
+        )
+        for s in held["stretches"]
+    )
+    own = {f.name: held[f.name] for f in fields(RunProfile) if f.name in held}
+    looks = held.get("looks_s", (sum(s.seconds for s in stretches),))
+    made = {"stretches": stretches, "looks_s": tuple(looks), "peaks": Peaks(**held["peaks"])}
+    return RunProfile(**{**own, **made})
+
+
+def convolution(held: dict[str, Any]) -> Convolution:
+    shaped: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in held.items()}
+    return Convolution(**shaped)
+
+
 def save(found: RunProfile, folder: Path, machine: dict[str, Any]) -> dict[str, Path]:
     """JSON, pictures (where matplotlib is) and page in `folder`; their paths by what they are."""
-    files = {"profile": folder / "profile.json", "report": folder / "report.html"}
-    text = json.dumps({**as_json(found), "machine": machine}, indent=1) + "\n"
-    write_atomic(files["profile"], text.encode())
-    pictures = []
+    path = folder / "profile.json"
+    write_atomic(path, (json.dumps({**as_json(found), "machine": machine}, indent=1) + "\n").encode())
+    return {"profile": path, **draw_page(found, folder, machine)}
+
+
+def draw_page(found: RunProfile, folder: Path, machine: dict[str, Any]) -> dict[str, Path]:
+    """Pictures (where matplotlib is) and page in `folder`; their paths by what they are."""
+    files, pictures = {"report": folder / "report.html"}, []
     for name, figure in (draw(found) if has_plots() else {}).items():
         files[name] = save_figure(figure, folder / f"{name}.svg")
         pictures.append(Picture(svg_text(figure), CAPTIONS[name]))

@@ -15,11 +15,12 @@ from hotlap.plan.flat import Value, convert, flatten, from_nested, unflatten
 from hotlap.plan.recipe import Recipe, Set
 from hotlap.tricks import discover
 
-# slots that came after the first recipes were saved, as those have them
+# what came after recipes were saved, as those have it
 LATER: dict[str, Value] = {
     "start.kind": "scratch",
     "head.kind": "learnthead",
     "loss.balance": "none",
+    "net.norm.statistics": "batch",
 }
 
 

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from hotlap.errors import UserError
 from hotlap.files import write_atomic
+from hotlap.report.svg import compact
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GREY, GREEN, RED, BLUE, AMBER = "0.6", "#0a5", "#c30", "#26c", "#d90"
+SVG_SETTINGS = {
+    "svg.hashsalt": "hotlap",  # no random ids
+    "svg.fonttype": "none",  # letters as letters
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],  # as wide as each other
+}
+# drawn dark on white, a picture turns about in the dark, as pages turn those they hold
+IN_THE_DARK = "<style>@media (prefers-color-scheme:dark){svg{filter:invert(.91) hue-rotate(180deg)}}</style>"
 
 
 def has_plots() -> bool:
@@ -63,9 +71,12 @@ def plain_log_ticks(axis: Any) -> None:
 
 def svg_text(figure: Figure) -> str:
     """The figure as SVG; the same figure always gives the same text."""
-    picture = io.BytesIO()
-    _write(figure, picture, "svg")
-    return picture.getvalue().decode()
+    from matplotlib import rc_context
+
+    picture = io.StringIO()
+    with rc_context(SVG_SETTINGS):
+        figure.savefig(picture, format="svg", metadata={"Date": None})
+    return compact(picture.getvalue())
 
 
 def save_figure(figure: Figure, path: Path) -> Path:
@@ -74,15 +85,11 @@ def save_figure(figure: Figure, path: Path) -> Path:
     Raises:
         UserError: if it cannot be written.
     """
-    picture = io.BytesIO()
-    _write(figure, picture, path.suffix[1:])
-    write_atomic(path, picture.getvalue())
+    if path.suffix == ".svg":
+        head, start, drawing = svg_text(figure).partition("<defs>")
+        write_atomic(path, (head + IN_THE_DARK + start + drawing).encode())
+    else:
+        picture = io.BytesIO()
+        figure.savefig(picture, format=path.suffix[1:])
+        write_atomic(path, picture.getvalue())
     return path
-
-
-def _write(figure: Figure, to: io.BytesIO, kind: str) -> None:
-    from matplotlib import rc_context
-
-    # text as outlines looks the same everywhere; no random ids and no date in the file
-    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "hotlap"}):
-        figure.savefig(to, format=kind, metadata={"Date": None} if kind == "svg" else None)

@@ -1,0 +1,71 @@
+"""The README's comparison: hotlap to a target, and the published recipe as a script beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hotlap.measure.standings import Standing
+from hotlap.report.page import digits
+from keeping.kinds import bench, runs
+from keeping.pool import Pool, pools
+from keeping.record import Record, processor, table
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row: what is reached, and the record whose seconds are quoted; a peer in it ran in turn."""
+
+    task: str
+    record: str
+
+
+ROWS = (
+    Entry("CIFAR-10 to 94%", "fast94-losses-cpu"),
+    Entry("CIFAR-10 to 94%", "fast94-amx-cpu"),
+    Entry("CIFAR-10 to 95%", "fast95-cpu"),
+    Entry("CIFAR-100 to 75%", "fast100-cpu"),
+)
+HEAD = (
+    "",
+    "two cores of",
+    "recipe",
+    "accuracy, all seeds",
+    "seconds",
+    "the Muon script's",
+    "ratio",
+    "record",
+)
+
+
+def comparison(records: Mapping[str, Record], up: str) -> list[str]:
+    found = pools(list(records.values()))
+    return table(HEAD, [cells(entry, records[entry.record], found, up) for entry in ROWS])
+
+
+def cells(entry: Entry, record: Record, found: list[Pool], up: str) -> tuple[str, ...]:
+    pool = next(p for p in found if p.recipe and record in p.records)
+    a = pool.accuracy
+    name = f"`{pool.name}`" if pool.today else f"`{pool.name}` as it was"
+    if record["kind"] == "runs":
+        own, peer, ratio = runs.figures(record)["counted_s"], None, ""
+    else:
+        summary = bench.summary(record)
+        own, *others = (counted(s) for s in summary.standings)
+        peer = others[0] if others else None
+        ratio = digits(summary.against[0].counted.ratio) if summary.against else ""
+    return (
+        entry.task,
+        processor(record["machine"]),
+        name,
+        f"{a.mean:.2f}%{'' if a.sd is None else f' ± {a.sd:.2f}'} (n={a.n})",
+        digits(own),
+        "" if peer is None else digits(peer),
+        ratio,
+        ", ".join(f"[{r.name}]({up}records/{r.name}/)" for r in pool.records),
+    )
+
+
+def counted(s: Standing) -> float:
+    assert s.counted is not None, f"{s.name}: every run diverged"
+    return s.counted.median

@@ -1,0 +1,134 @@
+"""What stands in records/, docs/ and README.md against what records make of it, and how large it all is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import handbook
+from hotlap.recipes import find
+from keeping import store
+from keeping.places import PLACE
+from keeping.record import README, RECIPES, RECORDS, ROOT, SUMMARY, all_records
+
+QUOTING = [ROOT / "README.md", *sorted((ROOT / store.HANDBOOK).glob("*.md"))]
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """The repository's pages and records, to be changed."""
+    shutil.copy(ROOT / README, tmp_path)
+    shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("pictures"))
+    shutil.copytree(RECORDS, tmp_path / "records")
+    return tmp_path
+
+
+def test_every_page_is_what_records_make_of_it():
+    assert store.stale() == [], "run `python benchmarks/record.py`"
+    assert store.unnamed() == []
+
+
+def test_pages_made_from_nothing_are_those_that_are_here(copy):
+    (copy / "docs" / "results.md").unlink()
+    for path in copy.glob(f"records/**/{README}"):
+        path.unlink()
+    for path in (copy / README, *(copy / store.HANDBOOK).glob("*.md")):
+        path.write_text(PLACE.sub(r"\1\5", path.read_text()))
+    assert "0.313" not in (copy / README).read_text()
+    store.write(copy)
+    pages = [p for p in copy.rglob("*") if p.is_file()]
+    assert len([p for p in pages if p.name == README]) > 30
+    for page in pages:
+        assert page.read_bytes() == (ROOT / page.relative_to(copy)).read_bytes(), page
+
+
+@pytest.mark.parametrize(
+    ("page", "figure", "by_hand"),
+    [
+        (README, "0.313", "0.213"),
+        ("docs/results.md", "94.12 ± 0.13", "94.21 ± 0.13"),
+        ("docs/handbook/08-bag-of-tricks.md", ">94.24<", ">94.42<"),
+        ("docs/handbook/03-regularisation.md", "~12,509", "~12,059"),
+        ("records/fast94-losses-cpu/README.md", "median 236 s", "median 226 s"),
+        ("records/fast94-losses-cpu/summary.json", "0.31317", "0.21317"),
+        ("records/fast94-losses-cpu/runs.jsonl", '"accuracy": 94.1,', '"accuracy": 94.9,'),
+    ],
+)
+def test_a_figure_changed_by_hand_is_seen(copy, page, figure, by_hand):
+    assert store.stale(copy) == []
+    text = (copy / page).read_text()
+    assert figure in text
+    (copy / page).write_text(text.replace(figure, by_hand, 1))
+    assert store.stale(copy) != []
+
+
+@pytest.mark.parametrize(
+    "words", ["nowhere-cpu accuracy.mean .2f", "page18-cpu accuracy.median .2f", "page18-cpu"]
+)
+def test_a_place_that_names_no_figure_is_said(copy, words):
+    (copy / README).write_text(f"<!-- figure {words} --><!-- end -->")
+    with pytest.raises(SystemExit, match=f"figure {words}"):
+        store.written(copy)
+
+
+@pytest.mark.parametrize("page", QUOTING, ids=lambda p: p.name)
+def test_a_figure_beside_a_link_to_its_record_is_written_from_it(page):
+    text = PLACE.sub(lambda m: m[0] if m[2] == "figure" else "", page.read_text())
+    for paragraph in text.split("\n\n"):
+        linked = set(re.findall(r"records/([\w-]+)/\)", paragraph))
+        written = {words.split()[0] for _, _, words, _, _ in PLACE.findall(paragraph)}
+        if re.search(r"\d\.\d|\d%|\d s\b", re.sub(r"\]\([^)]*\)|`[^`]*`", "", paragraph)):
+            assert linked <= written, f"{page.name}: {paragraph}"
+
+
+def test_records_that_pages_name_are_there():
+    names = {record.name for record in all_records()} | {RECIPES}
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.toml")]
+    for page in pages:
+        named = set(re.findall(r"(?<![/\w])(?:\.\./)*records/([a-z0-9][\w-]*)", page.read_text()))
+        assert named <= names, page
+
+
+def test_recipes_of_benchmarks_still_read_and_train_as_they_did():
+    for record in all_records():
+        if record["kind"] == "bench":
+            for c in record["contenders"]:
+                if "recipe" in c:
+                    text = record.recipe(c["recipe"])
+                    recipe = find(str(RECORDS / RECIPES / c["recipe"]))
+                    assert set(text.splitlines()) <= set(recipe.text().splitlines())
+
+
+def lines(folder: Path) -> int:
+    return sum(p.read_bytes().count(b"\n") for p in folder.rglob("*") if p.is_file())
+
+
+def test_records_and_docs_stay_small():
+    assert lines(RECORDS) < 6000
+    assert lines(ROOT / "docs") < 8000
+    for record in all_records():
+        assert lines(record.folder) < 1300, record.name
+        for path in record.folder.iterdir():
+            assert path.suffix in (".md", ".json", ".jsonl"), f"{path}: `record.py --draw` makes it again"
+            assert max(map(len, path.read_text().splitlines())) < 1400, path
+        assert (record.folder / SUMMARY).stat().st_size < 20_000, record.name
+
+
+def test_pictures_are_those_that_are_shown_and_small(tmp_path):
+    """Drawn anew they say the same: the words and the kinds of things in them, whoever's matplotlib it is."""
+    here = {p.name: p for p in handbook.PICTURES.glob("*")}
+    drawn = {p.name: p for p in handbook.pictures(tmp_path)}
+    assert set(here) == set(drawn)
+    pages = "".join(p.read_text() for p in QUOTING)
+    for name, path in here.items():
+        assert f"pictures/{name}" in pages, name
+        old, new = (ElementTree.parse(p).getroot() for p in (path, drawn[name]))
+        assert [t for t in old.itertext() if t.strip() and t[0] != "*"] == [
+            t for t in new.itertext() if t.strip() and t[0] != "*"
+        ], f"{name}: run `python benchmarks/handbook.py`"
+    for path in (*here.values(), *(ROOT / "docs" / "pictures").iterdir()):
+        assert path.stat().st_size < 40_000, path
