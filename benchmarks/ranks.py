@@ -5,7 +5,7 @@
 
 Prints images/s of either side in turn and the ratio with its interval, and the bytes of messages in a step
 beside the least there could be: gradients summed over W ranks pass 2 (W - 1) / W times their size through
-each. Run it with nothing else on the machine.
+each, and what Muon's ranks make for each other (W - 1) / W times. Run it with nothing else on the machine.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
@@ -51,14 +52,13 @@ def main() -> int:
     speed = {k: [f["images_per_s"] for f in v] for k, v in sides.items()}
     ratio = ratio_of(speed["ranks"], speed["one"])
     sent = sides["ranks"][0]
-    least = 2 * (args.ranks - 1) / args.ranks * sent["gradient_bytes"]
     report = {
         "recipe": args.recipe,
         "ranks": args.ranks,
         "images_per_s": {k: statistics.median(v) for k, v in speed.items()},
         "ratio": asdict(ratio),
         "bytes_a_step": sent["bytes_a_step"],
-        "least_bytes_a_step": least,
+        "least_bytes_a_step": sent["least_bytes_a_step"],
         "messages_a_step": sent["messages_a_step"],
         "machine": sent["machine"],
     }
@@ -71,11 +71,9 @@ def main() -> int:
     low, high = ratio.interval or (ratio.ratio, ratio.ratio)
     shown = f", ratio {ratio.ratio:.3f} ({low:.3f} to {high:.3f})"
     print(f"{args.recipe}: {one:,.0f} images/s in one process, {ranks:,.0f} in {args.ranks} ranks{shown}")
-    through = sent["bytes_a_step"] * 2 * (args.ranks - 1) / args.ranks
-    print(
-        f"a step sends {sent['messages_a_step']:g} messages and {through / 1e6:.2f} MB through each rank;"
-        f" gradients alone are at least {least / 1e6:.2f} MB"
-    )
+    through, least = (sent[k] / 1e6 for k in ("bytes_a_step", "least_bytes_a_step"))
+    messages = f"{sent['messages_a_step']:g} messages and {through:.2f} MB"
+    print(f"a step sends {messages} through each rank; the least would be {least:.2f} MB")
     for name, values in report.get("accuracy", {}).items():
         mean = mean_of(values)
         low, high = mean.interval or (mean.mean, mean.mean)
@@ -117,6 +115,7 @@ def work(args: argparse.Namespace) -> int:
     from hotlap.machine.facts import machine_facts
     from hotlap.machine.ranks import joined, leave
     from hotlap.machine.resolve import resolve
+    from hotlap.optim import Muon
     from hotlap.recipes import find
 
     ranks = joined()
@@ -129,15 +128,22 @@ def work(args: argparse.Namespace) -> int:
     program = lower(plan, dataset, ranks.same(backend), ranks=ranks)
     program.upload()
     program.begin(args.worker)
-    sent = {"bytes": 0, "messages": 0}
-    reduce = dist.all_reduce
+    sent = {"bytes": 0.0, "messages": 0}
+    share = (ranks.count - 1) / ranks.count
 
-    def counted(tensor: torch.Tensor, *more: object, **named: object) -> object:
-        sent["bytes"] += tensor.numel() * tensor.element_size()
-        sent["messages"] += 1
-        return reduce(tensor, *more, **named)
+    def count(name: str, times: float) -> None:
+        message = getattr(dist, name)
 
-    dist.all_reduce = counted
+        def counted(*what: Any, **how: Any) -> object:
+            tensor = what[-1]  # of a gathering, this rank's own
+            sent["bytes"] += tensor.numel() * tensor.element_size() * times
+            sent["messages"] += 1
+            return message(*what, **how)
+
+        setattr(dist, name, counted)
+
+    count("all_reduce", 2 * share)
+    count("all_gather", ranks.count - 1)
     warm = 0 if args.seeds else 3
     stop = program.steps if args.seeds else min(program.steps, warm + args.steps)
     program.run(0, warm)
@@ -149,12 +155,14 @@ def work(args: argparse.Namespace) -> int:
             break
     seconds = time.perf_counter() - start
     steps = stop - warm
-    gradients = sum(p.numel() * 4 for g in program.groups for p in g.weights)
+    of = {muon: 0 for muon in (False, True)}  # bytes of parameters, by whether Muon steps them
+    for group in program.groups:
+        of[isinstance(group.rule.optimizer, Muon)] += sum(4 * p.numel() for p in group.weights)
     found = {
         "images_per_s": steps * plan.batch_size / seconds,
         "bytes_a_step": sent["bytes"] / steps,
         "messages_a_step": sent["messages"] / steps,
-        "gradient_bytes": gradients,
+        "least_bytes_a_step": share * (2 * sum(of.values()) + of[True]),
         "accuracy": None,
         "machine": machine_facts(),
     }

@@ -73,10 +73,9 @@ class Ranks:
         for tensor in tensors:
             by_dtype.setdefault(tensor.dtype, []).append(tensor)
         for together in by_dtype.values():
-            flat = torch.cat([t.reshape(-1) for t in together])
+            flat = torch.cat([as_it_lies(t).reshape(-1) for t in together])
             _tell(dist.all_reduce, flat)
-            for tensor, part in zip(together, flat.split([t.numel() for t in together]), strict=True):
-                tensor.copy_(part.view(tensor.shape))
+            fill(together, flat)
 
     def mean(self, tensors: Sequence[Tensor]) -> None:
         """As `add`, with the mean in place of the sum."""
@@ -84,6 +83,28 @@ class Ranks:
         if self.count > 1:
             for tensor in tensors:
                 tensor.div_(self.count)
+
+    def gather(self, owned: Sequence[Sequence[Tensor]]) -> None:
+        """Give all ranks what each has in its own of these tensors, in place; all are of one dtype.
+
+        Args:
+            owned: of each rank, its tensors.
+        """
+        if self.count == 1:
+            return
+        sizes = [[t.numel() for t in tensors] for tensors in owned]
+        longest = max(map(sum, sizes))
+        like = next(t for tensors in owned for t in tensors)
+        flat = like.new_zeros(longest)  # every rank's message is as long
+        at = 0
+        for tensor, size in zip(owned[self.rank], sizes[self.rank], strict=True):
+            flat[at : at + size].copy_(as_it_lies(tensor).reshape(-1))
+            at += size
+        whole = [torch.empty_like(flat) for _ in range(self.count)]
+        _tell(dist.all_gather, whole, flat)
+        for rank, tensors in enumerate(owned):
+            if rank != self.rank:
+                fill(tensors, whole[rank][: sum(sizes[rank])])
 
     def mine(self, index: Tensor) -> Tensor:
         """This rank's share of what is counted along the first dimension: every `count`th, from `rank` on."""
@@ -139,6 +160,19 @@ class Ranks:
         finally:  # what stops rank 0 stops the others by themselves
             if self.count > 1 and self.leads:
                 _tell(dist.barrier, group=_of_words())
+
+
+def as_it_lies(tensor: Tensor) -> Tensor:
+    """A view of a tensor whose order is that of its memory: nothing is moved about to lay it flat."""
+    channels_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return tensor.permute(0, 2, 3, 1) if channels_last else tensor
+
+
+def fill(tensors: Sequence[Tensor], flat: Tensor) -> None:
+    """Copy into each of the tensors its part of `flat`, in which they lie one after another."""
+    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        lying = as_it_lies(tensor)
+        lying.copy_(part.view(lying.shape))
 
 
 ALONE = Ranks()

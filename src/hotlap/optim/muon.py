@@ -78,12 +78,13 @@ def shared(
     """As `orthogonalise`, each rank working on its share of the updates."""
     if ranks.count == 1:
         return orthogonalise(updates, iterations, coefficients, dtype)
-    own = dealt([work(u) for u in updates], ranks.count)[ranks.rank]
-    steps = [torch.zeros_like(u) for u in updates]
+    hands = dealt([work(u) for u in updates], ranks.count)
+    own = hands[ranks.rank]
+    steps = [torch.empty_like(u) for u in updates]
     made = orthogonalise([updates[i] for i in own], iterations, coefficients, dtype)
     for i, step in zip(own, made, strict=True):
         steps[i].copy_(step)
-    ranks.add(steps)
+    ranks.gather([[steps[i] for i in hand] for hand in hands])
     return steps
 
 
