@@ -105,7 +105,6 @@ def launch(args: argparse.Namespace, count: int, seed: int) -> dict:
 
 def work(args: argparse.Namespace) -> int:
     """One process of a side."""
-    import torch
     import torch.distributed as dist
 
     from hotlap import data
@@ -155,7 +154,7 @@ def work(args: argparse.Namespace) -> int:
             break
     seconds = time.perf_counter() - start
     steps = stop - warm
-    of = {muon: 0 for muon in (False, True)}  # bytes of parameters, by whether Muon steps them
+    of = dict.fromkeys((False, True), 0)  # bytes of parameters, by whether Muon steps them
     for group in program.groups:
         of[isinstance(group.rule.optimizer, Muon)] += sum(4 * p.numel() for p in group.weights)
     found = {

@@ -99,11 +99,12 @@ def test_what_torchrun_says():
 
 
 def test_a_process_by_itself_sends_nothing(monkeypatch):
-    for name in ("all_reduce", "broadcast", "barrier", "broadcast_object_list"):
+    for name in ("all_reduce", "all_gather", "broadcast", "barrier", "broadcast_object_list"):
         monkeypatch.setattr(module.dist, name, lambda *a, **k: pytest.fail("a message"))
     tensor = torch.arange(3.0)
     ALONE.add([tensor])
     ALONE.mean([tensor])
+    ALONE.gather([[tensor]])
     ALONE.begin_alike({"a": tensor})
     with ALONE.in_turn():
         assert ALONE.any(True, False) == (True, False)
