@@ -38,7 +38,7 @@ def test_pages_made_from_nothing_are_those_that_are_here(copy):
         path.unlink()
     for path in (copy / README, *(copy / store.HANDBOOK).glob("*.md")):
         path.write_text(PLACE.sub(r"\1\5", path.read_text()))
-    assert "0.313" not in (copy / README).read_text()
+    assert not re.search(RATIO, (copy / README).read_text())
     store.write(copy)
     pages = [p for p in copy.rglob("*") if p.is_file()]
     assert len([p for p in pages if p.name == README]) > 30
@@ -46,23 +46,28 @@ def test_pages_made_from_nothing_are_those_that_are_here(copy):
         assert page.read_bytes() == (ROOT / page.relative_to(copy)).read_bytes(), page
 
 
+RATIO = r"\| 0\.\d{3} \|"  # in the README's comparison
+
+
 @pytest.mark.parametrize(
-    ("page", "figure", "by_hand"),
+    ("page", "figure"),
     [
-        (README, "0.313", "0.213"),
-        ("docs/results.md", "94.12 ± 0.13", "94.21 ± 0.13"),
-        ("docs/handbook/08-bag-of-tricks.md", ">94.24<", ">94.42<"),
-        ("docs/handbook/03-regularisation.md", "~12,509", "~12,059"),
-        ("records/fast94-losses-cpu/README.md", "median 236 s", "median 226 s"),
-        ("records/fast94-losses-cpu/summary.json", "0.31317", "0.21317"),
-        ("records/fast94-losses-cpu/runs.jsonl", '"accuracy": 94.1,', '"accuracy": 94.9,'),
+        (README, RATIO),
+        ("docs/results.md", r"\d\d\.\d\d ± 0\.\d\d"),
+        ("docs/handbook/08-bag-of-tricks.md", r">\d\d\.\d\d<"),
+        ("docs/handbook/03-regularisation.md", r"~\d+,\d{3}"),
+        ("records/fast94-losses-cpu/README.md", r"median \d+ s"),
+        ("records/fast94-losses-cpu/summary.json", r"\b0\.3\d{3,}"),
+        ("records/fast94-losses-cpu/runs.jsonl", r'"accuracy": \d\d\.\d+'),
     ],
 )
-def test_a_figure_changed_by_hand_is_seen(copy, page, figure, by_hand):
+def test_a_figure_changed_by_hand_is_seen(copy, page, figure):
     assert store.stale(copy) == []
     text = (copy / page).read_text()
-    assert figure in text
-    (copy / page).write_text(text.replace(figure, by_hand, 1))
+    found = re.search(figure, text)
+    assert found
+    digit = max(i for i in range(found.start(), found.end()) if text[i].isdigit())
+    (copy / page).write_text(text[:digit] + str((int(text[digit]) + 1) % 10) + text[digit + 1 :])
     assert store.stale(copy) != []
 
 
