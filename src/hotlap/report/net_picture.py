@@ -1,0 +1,172 @@
+"""The picture of a net, as SVG: its layers, what each costs, and where it differs from another.
+
+Inside a page it takes its colours from the page's style; a file brings them with it, and turns dark with the
+reader's. Its words can be selected, and a layer tells more when the pointer rests on its name.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+
+from hotlap.nets.outline import Layer, Outline, folded
+from hotlap.report.charts import CHARACTER
+from hotlap.report.net_layout import CIRCLE, PAD, ROW, Box, Layout, Point, Row, Wire, layout
+from hotlap.report.page import TEMPLATES
+
+MARGIN, TITLE, LINE = 14, 46, 18  # around everything; the words above the net; a line of those below it
+NARROWEST = 420
+CLASSES = {"same": "layer", "new": "new", "changed": "changed", "moved": "changed"}
+FILE = "svg { background: var(--page) }"
+
+
+def net_picture(outline: Outline, title: str) -> str:
+    """A net as an SVG element for a page of `hotlap.report.page`.
+
+    Layers that the net it is compared with does not have are green; those that are otherwise there, or
+    elsewhere, are orange. The shading in a layer is its share of all multiply-adds. Blocks that repeat the one
+    before them are drawn as one layer.
+
+    Args:
+        title: what the net is called.
+
+    Raises:
+        ValueError: the net's branches do not part and meet in pairs.
+    """
+    return element(outline, title, "", "max-width:none")
+
+
+def net_file(outline: Outline, title: str) -> str:
+    """The same as an SVG file that needs no page."""
+    style = [(TEMPLATES / name).read_text(encoding="utf-8") for name in ("colours.css", "net.css")]
+    return element(outline, title, f"<style>{''.join(style)}{FILE}</style>", "") + "\n"
+
+
+def element(outline: Outline, title: str, style: str, inline: str) -> str:
+    shown = folded(outline)
+    longest = max(len(m.label) + len(share(m.products, outline)) for m in shown.layers)
+    at = layout(shown, round(CHARACTER * longest) + 18)
+    width = max(at.width, NARROWEST)
+    below = legend(outline, width)
+    drawn = [
+        words(0, 12, title, "name"),
+        words(0, 31, costs(outline), "dim"),
+        f'<g transform="translate(0 {TITLE})">',
+        *(stage(box, outline) for box in at.boxes),
+        *wires(at),
+        *(layer(row, at.wide, outline) for row in at.rows),
+        "</g>",
+        f'<g transform="translate(0 {TITLE + at.height:g})">',
+        *below,
+        "</g>",
+    ]
+    full, tall = width + 2 * MARGIN, TITLE + at.height + LINE * len(below) + 2 * MARGIN
+    styled = f' style="{inline}"' if inline else ""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}" class="net"'
+        f' viewBox="{-MARGIN} {-MARGIN} {full:g} {tall:g}" width="{full:g}" height="{tall:g}"{styled}>'
+        + "\n".join((style, *drawn, "</svg>"))
+    )
+
+
+def costs(outline: Outline) -> str:
+    """What a net costs, in a line: `6,573,120 parameters, 379 million multiply-adds an image of 3 x 32 x 32`."""
+    fixed = f" and {outline.fixed:,} fixed" if outline.fixed else ""
+    return (
+        f"{outline.parameters:,} parameters{fixed}, {outline.products / 1e6:,.3g} million multiply-adds an image"
+        f" of {' x '.join(map(str, outline.shape))}"
+    )
+
+
+def share(products: int, outline: Outline) -> str:
+    """Of all multiply-adds: `24%`, with a digit behind the point below 1; empty for none."""
+    of_all = 100 * products / max(outline.products, 1)
+    return "" if not products else f"{of_all:.0f}%" if of_all >= 0.95 else f"{of_all:.1g}%"
+
+
+def words(x: float, y: float, text: str, kind: str = "", more: str = "") -> str:
+    named = f' class="{kind}"' if kind else ""
+    told = f"<title>{escape(more)}</title>" if more else ""
+    return f'<text x="{x:g}" y="{y:g}"{named}>{escape(text)}{told}</text>'
+
+
+def stage(box: Box, outline: Outline) -> str:
+    """A stage: its name, its share, what it makes."""
+    return (
+        f'<rect class="stage" x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{box.height:g}" rx="5"/>'
+        + words(box.x + PAD, box.y + 16, box.stage.name, "name")
+        + words(box.x + box.width - PAD, box.y + 16, share(box.stage.products, outline), "end dim")
+        + words(box.x + PAD, box.y + 33, box.stage.layers[-1].size, "dim")
+    )
+
+
+def wires(at: Layout) -> list[str]:
+    """All lines: those of branches that are new by themselves."""
+    new = [w for w in at.wires if w.meet is not None and w.meet.against == "new"]
+    plain = "".join(line(w.points) for w in at.wires if w not in new)
+    plain += "".join(line(w.points) + arrow(w.points[-1]) for w in at.arrows)
+    marked = "".join(line(w.points) for w in new)
+    return [f'<path class="{name}" d="{d}"/>' for name, d in (("wire", plain), ("branch", marked)) if d]
+
+
+def line(points: Sequence[Point]) -> str:
+    (x, y), *others = points
+    return f"M{x:g} {y:g}" + "".join(f"L{u:g} {v:g}" for u, v in others)
+
+
+def arrow(at: Point) -> str:
+    """The head of an arrow that points down to `at`."""
+    x, y = at
+    return f"M{x - 4:g} {y - 6:g}L{x:g} {y - 1:g}L{x + 4:g} {y - 6:g}"
+
+
+def layer(row: Row, wide: float, outline: Outline) -> str:
+    """A layer: its name, its share in words and as a shade, and all there is to tell when pointed at."""
+    m, x, y = row.layer, row.x, row.y
+    kind = CLASSES[m.against]
+    if m.kind == "add":
+        middle = x + wide / 2
+        circle = f'<circle class="{kind}" cx="{middle:g}" cy="{y + CIRCLE / 2:g}" r="{CIRCLE / 2:g}"/>'
+        return circle + words(middle, y + 12.5, m.label, "middle", m.name)
+    drawn = f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{wide:g}" height="{ROW}" rx="3"/>'
+    filled = wide * m.products / max(outline.products, 1)
+    if filled >= 0.5:
+        drawn += f'<rect class="share" x="{x:g}" y="{y:g}" width="{filled:.1f}" height="{ROW}" rx="3"/>'
+    drawn += words(x + 6, y + 14.5, m.label, "", told(m) if m.products or m.was else "")
+    return drawn + (words(x + wide - 6, y + 14.5, share(m.products, outline), "end dim") if m.products else "")
+
+
+def told(m: Layer) -> str:
+    """All there is to tell of a layer, in a line."""
+    cost = [f"{m.parameters:,} parameters"] * bool(m.parameters) + [f"{m.products:,} multiply-adds"] * bool(m.products)
+    against = f"{m.against}: {m.was}" if m.was else ""
+    return "; ".join(filter(None, (m.name, m.told, m.size, *cost, against)))
+
+
+def legend(outline: Outline, width: float) -> list[str]:
+    """Lines below the net: what the colours mean, and which layers are gone."""
+    entries = [("share", "share of the multiply-adds")]
+    if outline.base:
+        used = {CLASSES[m.against] for m in outline.layers}
+        moved = any(m.against == "moved" for m in outline.layers)
+        meanings = {"new": "new", "changed": "changed or moved" if moved else "changed"}
+        entries += [(name, f"{word} since {outline.base}") for name, word in meanings.items() if name in used]
+    drawn, x = "", 0.0
+    for name, word in entries:
+        drawn += f'<rect class="{name}" x="{x:g}" y="2" width="12" height="12" rx="3"/>{words(x + 18, 12.5, word)}'
+        x += 18 + CHARACTER * len(word) + 14
+    lines = textwrap.wrap(difference(outline), int(width / CHARACTER))
+    return [drawn, *(words(0, 12.5 + LINE * i, text) for i, text in enumerate(lines, start=1))]
+
+
+def difference(outline: Outline) -> str:
+    """What the colours of a picture do not tell of the difference; empty if there is nothing to compare with."""
+    if outline.gone:
+        counts = Counter(m.label if m.kind != "norm" else "norm" for m in outline.gone)
+        listed = ", ".join(f"{n} x {label}" if n > 1 else label for label, n in counts.items())
+        return f"{outline.base} also has: {listed}"
+    if outline.base and all(m.against == "same" for m in outline.layers):
+        return f"the same net as {outline.base}"
+    return ""
