@@ -21,11 +21,10 @@ from hotlap.spec import DataSpec
 
 
 def outline(net: Net, spec: DataSpec) -> Outline:
-    """The layers of the net that `net` describes, for images like `spec`'s: of that only `shape` (C, H, W) and
-    the number of classes count.
+    """The layers of the net that `net` describes, for images of `spec`'s shape (C, H, W) in its classes.
 
-    The net is built and run once on the meta device, where tensors have shapes but no data; it takes a few
-    tenths of a second.
+    The net is built and run once on the meta device, where tensors have shapes but no data. That takes tenths
+    of a second.
 
     Raises:
         UserError: the net cannot be built for such images.
@@ -46,7 +45,7 @@ def outline(net: Net, spec: DataSpec) -> Outline:
         read = tuple(names[n] for n in node.all_input_nodes if n in names)
         module = modules[node.target] if node.op == "call_module" else None
         if isinstance(module, nn.Identity):
-            names |= {node: name for name in read}
+            names[node] = read[0]
             continue
         if module is None:
             path, function = within(node), word_of(node)
@@ -126,8 +125,11 @@ def of_module(module: nn.Module) -> Told:
             return tell(module)
     word = type(module).__name__.lower()
     more = getattr(module, "alpha", None)
-    return "act", word, word if more is None else f"{word}, alpha {more:g}", {"function": word} | (
-        {} if more is None else {"alpha": f"{more:g}"}
+    return (
+        "act",
+        word,
+        word if more is None else f"{word}, alpha {more:g}",
+        {"function": word} | ({} if more is None else {"alpha": f"{more:g}"}),
     )
 
 
@@ -136,7 +138,7 @@ def of_conv(m: Conv2d) -> Told:
     by_itself = m.groups == c_in > 1
     stride = f" /{m.stride}" if m.stride > 1 else ""
     size = f"{m.kernel}x{m.kernel}"
-    told = f"{size}, {c_in} to {c_out}" if not by_itself else f"{size}, each of {c_in} by itself"
+    told = f"{size}{stride}, " + (f"{c_in}, depthwise" if by_itself else f"{c_in} to {c_out}")
     settings = {
         "channels": f"{c_in} to {c_out}",
         "kernel": size,
@@ -145,53 +147,62 @@ def of_conv(m: Conv2d) -> Told:
         "padding": "same" if m.same else "half",
         "start": m.init,
     }
-    label = f"each {size}{stride}" if by_itself else f"conv {size}{stride}, {c_out}"
-    return "conv", label, told + (f", stride {m.stride}" if m.stride > 1 else ""), settings
+    label = f"depthwise {size}{stride}" if by_itself else f"conv {size}{stride}, {c_out}"
+    return "conv", label, told, settings
 
 
 def of_whiten(m: Whiten) -> Told:
     c_out, c_in = m.weight.shape[:2]
     size = f"{m.stem.kernel}x{m.stem.kernel}"
-    settings = {"channels": f"{c_in} to {c_out}", **texts(asdict(m.stem)), "bias from 0": str(m.zero_bias)}
-    bias = ", a bias that learns" if m.stem.bias else ""
-    return "whiten", f"whiten {size}, {c_out}", f"{size}, {c_in} to {c_out}, fixed{bias}", settings
+    settings = {
+        "channels": f"{c_in} to {c_out}",
+        **texts(asdict(m.stem)),
+        "bias from 0": text_of(m.zero_bias),
+    }
+    bias = ", bias" if m.stem.bias else ""
+    return "whiten", f"whiten {size}, {c_out}", f"{size}, {c_in} to {c_out}{bias}", settings
 
 
 def of_norm(m: BatchNorm) -> Told:
     n = m.norm
-    told = [f"of {n.splits} parts of a batch"] if n.splits > 1 else []
+    told = [f"in {n.splits} parts"] if n.splits > 1 else []
     told += ["scale fixed"] * (not n.scale) + ["running statistics"] * (n.statistics == "running")
     settings = {"channels": str(m.weight.shape[0]), **texts(asdict(n))}
     return "norm", f"norm, {n.splits} parts" if n.splits > 1 else "norm", ", ".join(told), settings
 
 
 def of_pool(m: nn.MaxPool2d) -> Told:
-    return "pool", f"max pool {m.kernel_size}x{m.kernel_size}", f"largest of {m.kernel_size}x{m.kernel_size}", {
-        "size": str(m.kernel_size),
-        "stride": str(m.stride),
-    }
+    return (
+        "pool",
+        f"max pool {m.kernel_size}x{m.kernel_size}",
+        f"max {m.kernel_size}x{m.kernel_size}",
+        {
+            "size": str(m.kernel_size),
+            "stride": str(m.stride),
+        },
+    )
 
 
 def of_global_pool(m: GlobalPool) -> Told:
     words = m.kind.replace("_", " ")
-    return "global pool", words.replace("max and mean", "max, mean"), words, {"takes": words}
+    return "global pool", words if " " in words else f"global {words}", words, {"takes": words}
 
 
 def of_linear(m: Linear) -> Told:
     classes, features = m.weight.shape
-    bias = "a bias" if m.bias is not None else "no bias"
     settings = {
         "features": f"{features} to {classes}",
-        "bias": bias,
+        "bias": text_of(m.bias is not None),
         "start": "sd 1" if m.unit else "default",
-        "scale": f"{m.scale:g}",
+        "scale": text_of(m.scale),
     }
-    scale = "" if m.scale == 1 else f", times {m.scale:.4g}"
-    return "linear", f"linear, {classes}", f"{features} to {classes}, {bias}{scale}", settings
+    told = f"{features} to {classes}" + (", bias" if m.bias is not None else "")
+    told += "" if m.scale == 1 else f", times {m.scale:.4g}"
+    return "linear", f"linear, {classes}", told, settings
 
 
 def of_dropout(m: Dropout) -> Told:
-    return "dropout", f"dropout {m.share:.0%}", f"{m.share:.0%}", {"share": f"{m.share:g}"}
+    return "dropout", f"dropout {m.share:.0%}", f"{m.share:.0%}", {"share": text_of(m.share)}
 
 
 TELL: Mapping[type[nn.Module], Callable[[Any], Told]] = {
@@ -206,4 +217,10 @@ TELL: Mapping[type[nn.Module], Callable[[Any], Told]] = {
 
 
 def texts(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in settings.items()}
+    return {name.replace("_", " "): text_of(value) for name, value in settings.items()}
+
+
+def text_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -119,6 +119,7 @@ class Outline:
         """Everything, with the sums."""
         return {
             "shape": list(self.shape),
+            "classes": self.layers[-1].shape[0],
             "parameters": self.parameters,
             "fixed": self.fixed,
             "products": self.products,
@@ -139,7 +140,7 @@ def block_of(layer: Layer) -> str:
 
 
 def folded(outline: Outline) -> Outline:
-    """The same, with blocks of a part that are like the block before them in one layer, of the kind `again`."""
+    """The same, with blocks of a part that are like the one before them in one layer, of the kind `again`."""
     groups: list[list[tuple[str, tuple[Layer, ...]]]] = []
     for block, run in groupby(outline.layers, key=block_of):
         layers = tuple(run)

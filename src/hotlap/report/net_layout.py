@@ -1,8 +1,8 @@
 """Where the layers of a net stand in its picture.
 
 A net is read from the top down, its stages as boxes beside each other and, where these would be too many, in
-several bands. In a stage, layers that follow each other stand on each other; what runs beside them, such as the
-shortcut of a residual, stands to their right. This takes nets whose branches part and meet again in pairs, one
+several bands. In a stage, layers that follow each other stand on each other; what runs beside them, such as
+the shortcut of a residual, stands to their right. This takes nets whose branches part and meet again, one pair
 within another if need be (series-parallel graphs): all that hotlap has.
 """
 
@@ -18,9 +18,9 @@ ROW, GAP, STEP = 20, 2, 16  # a layer's height, between two of a chain, where br
 LANE, BETWEEN = 12, 10  # room of a shortcut without layers; between branches
 CIRCLE = 16  # an addition, across
 HEAD, PAD = 42, 8  # the words above a stage's layers; around them
-APART, CORRIDOR = 24, 22  # between stages beside each other; between those below each other, and bands
+APART, BELOW, BANDS = 24, 24, 40  # between stages beside and below each other; between bands
 TURN = 11  # how far outside a stage the line to the next one turns
-WIDEST = 900  # of a picture, pixels
+WIDEST = 940  # of a picture, pixels
 
 Point = tuple[float, float]
 
@@ -90,7 +90,7 @@ def layout(outline: Outline, wide: float) -> Layout:
         wide: width of a layer, pixels.
 
     Raises:
-        ValueError: its branches do not part and meet in pairs.
+        ValueError: its branches do not part and meet again.
     """
     items = series(outline)
     sizes = []
@@ -108,25 +108,24 @@ def layout(outline: Outline, wide: float) -> Layout:
                 stage, own, width, height = sizes[number]
                 place(made, own, x + PAD, top + HEAD)
                 made.boxes.append(Box(stage, x, top, width, height))
-                top += height + CORRIDOR
+                top += height + BELOW
             x += max(sizes[number][2] for number in column) + APART
-            deepest = max(deepest, top - CORRIDOR)
+            deepest = max(deepest, top - BELOW)
         made.width = max(made.width, x - APART)
-        y = deepest + CORRIDOR - TURN
-    made.height = y - CORRIDOR + 2 * TURN
+        made.height, y = deepest + TURN, deepest + BANDS - TURN
     made.arrows = [Wire(between(a, b, wide)) for a, b in pairwise(made.boxes)]
     return made
 
 
 def columns(sizes: Sequence[Point]) -> list[tuple[list[int], float]]:
-    """The numbers of what stands below each other, with the width: as many as are no higher than the highest."""
+    """The numbers of what stands below each other, with its width: none is higher than the highest stage."""
     tallest = max(height for _, height in sizes)
     made: list[tuple[list[int], float]] = []
     used = 0.0
     for number, (width, height) in enumerate(sizes):
-        if made and used + CORRIDOR + height <= tallest:
+        if made and used + BELOW + height <= tallest:
             made[-1] = ([*made[-1][0], number], max(made[-1][1], width))
-            used += CORRIDOR + height
+            used += BELOW + height
         else:
             made.append(([number], width))
             used = height
@@ -134,13 +133,18 @@ def columns(sizes: Sequence[Point]) -> list[tuple[list[int], float]]:
 
 
 def bands(columns: Sequence[tuple[list[int], float]]) -> list[list[list[int]]]:
-    """The columns that stand beside each other: as many as there is room for."""
+    """The columns that stand beside each other: as many as there is room for.
+
+    A last stage that would begin a band alone goes below the column before it.
+    """
     made: list[list[list[int]]] = []
     used = 0.0
-    for numbers, width in columns:
+    for place, (numbers, width) in enumerate(columns, start=1):
         if made and used + APART + width <= WIDEST:
             made[-1].append(numbers)
             used += APART + width
+        elif made and place == len(columns) and len(numbers) == 1:
+            made[-1][-1] += numbers
         else:
             made.append([numbers])
             used = width
@@ -155,8 +159,8 @@ def between(a: Box, b: Box, wide: float) -> tuple[Point, ...]:
     if b.x > a.x:
         low, gutter, high = out[1] + TURN, b.x - APART / 2, into[1] - TURN
         return out, (out[0], low), (gutter, low), (gutter, high), (into[0], high), into
-    high = into[1] - TURN
-    return out, (out[0], high), (into[0], high), into
+    middle = into[1] - BANDS / 2  # between the turns of the band above and those of this one
+    return out, (out[0], middle), (into[0], middle), into
 
 
 def place(made: Layout, items: Sequence[Item], x: float, y: float) -> Point:

@@ -7,17 +7,18 @@ reader's. Its words can be selected, and a layer tells more when the pointer res
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
 from hotlap.nets.outline import Layer, Outline, folded
 from hotlap.report.charts import CHARACTER
-from hotlap.report.net_layout import CIRCLE, PAD, ROW, Box, Layout, Point, Row, Wire, layout
+from hotlap.report.net_layout import CIRCLE, PAD, ROW, Box, Layout, Point, Row, layout
+from hotlap.report.net_words import costs, difference, share
 from hotlap.report.page import TEMPLATES
 
-MARGIN, TITLE, LINE = 14, 46, 18  # around everything; the words above the net; a line of those below it
+MARGIN, TITLE, LINE = 14, 44, 18  # around everything; the words above the net; a line of those below it
 NARROWEST = 420
+WIDE_CHARACTER = 7.0  # pixels, of a character where the system's font is a wide one
 CLASSES = {"same": "layer", "new": "new", "changed": "changed", "moved": "changed"}
 FILE = "svg { background: var(--page) }"
 
@@ -25,15 +26,15 @@ FILE = "svg { background: var(--page) }"
 def net_picture(outline: Outline, title: str) -> str:
     """A net as an SVG element for a page of `hotlap.report.page`.
 
-    Layers that the net it is compared with does not have are green; those that are otherwise there, or
-    elsewhere, are orange. The shading in a layer is its share of all multiply-adds. Blocks that repeat the one
-    before them are drawn as one layer.
+    Layers that the net it is compared with does not have are green; those that it has with other settings, or
+    elsewhere, are orange. The shading in a layer is its share of all multiply-adds. Blocks that repeat the
+    one before them are drawn as one layer.
 
     Args:
         title: what the net is called.
 
     Raises:
-        ValueError: the net's branches do not part and meet in pairs.
+        ValueError: the net's branches do not part and meet again.
     """
     return element(outline, title, "", "max-width:none")
 
@@ -47,7 +48,7 @@ def net_file(outline: Outline, title: str) -> str:
 def element(outline: Outline, title: str, style: str, inline: str) -> str:
     shown = folded(outline)
     longest = max(len(m.label) + len(share(m.products, outline)) for m in shown.layers)
-    at = layout(shown, round(CHARACTER * longest) + 18)
+    at = layout(shown, round(WIDE_CHARACTER * longest) + 24)
     width = max(at.width, NARROWEST)
     below = legend(outline, width)
     drawn = [
@@ -58,32 +59,17 @@ def element(outline: Outline, title: str, style: str, inline: str) -> str:
         *wires(at),
         *(layer(row, at.wide, outline) for row in at.rows),
         "</g>",
-        f'<g transform="translate(0 {TITLE + at.height:g})">',
+        f'<g transform="translate(0 {TITLE + at.height + MARGIN:g})">',
         *below,
         "</g>",
     ]
-    full, tall = width + 2 * MARGIN, TITLE + at.height + LINE * len(below) + 2 * MARGIN
+    full, tall = width + 2 * MARGIN, TITLE + at.height + LINE * len(below) + 3 * MARGIN
     styled = f' style="{inline}"' if inline else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}" class="net"'
         f' viewBox="{-MARGIN} {-MARGIN} {full:g} {tall:g}" width="{full:g}" height="{tall:g}"{styled}>'
         + "\n".join((style, *drawn, "</svg>"))
     )
-
-
-def costs(outline: Outline) -> str:
-    """What a net costs, in a line: `6,573,120 parameters, 379 million multiply-adds an image of 3 x 32 x 32`."""
-    fixed = f" and {outline.fixed:,} fixed" if outline.fixed else ""
-    return (
-        f"{outline.parameters:,} parameters{fixed}, {outline.products / 1e6:,.3g} million multiply-adds an image"
-        f" of {' x '.join(map(str, outline.shape))}"
-    )
-
-
-def share(products: int, outline: Outline) -> str:
-    """Of all multiply-adds: `24%`, with a digit behind the point below 1; empty for none."""
-    of_all = 100 * products / max(outline.products, 1)
-    return "" if not products else f"{of_all:.0f}%" if of_all >= 0.95 else f"{of_all:.1g}%"
 
 
 def words(x: float, y: float, text: str, kind: str = "", more: str = "") -> str:
@@ -95,7 +81,8 @@ def words(x: float, y: float, text: str, kind: str = "", more: str = "") -> str:
 def stage(box: Box, outline: Outline) -> str:
     """A stage: its name, its share, what it makes."""
     return (
-        f'<rect class="stage" x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{box.height:g}" rx="5"/>'
+        f'<rect class="stage" x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{box.height:g}"'
+        ' rx="5"/>'
         + words(box.x + PAD, box.y + 16, box.stage.name, "name")
         + words(box.x + box.width - PAD, box.y + 16, share(box.stage.products, outline), "end dim")
         + words(box.x + PAD, box.y + 33, box.stage.layers[-1].size, "dim")
@@ -135,14 +122,17 @@ def layer(row: Row, wide: float, outline: Outline) -> str:
     if filled >= 0.5:
         drawn += f'<rect class="share" x="{x:g}" y="{y:g}" width="{filled:.1f}" height="{ROW}" rx="3"/>'
     drawn += words(x + 6, y + 14.5, m.label, "", told(m) if m.products or m.was else "")
-    return drawn + (words(x + wide - 6, y + 14.5, share(m.products, outline), "end dim") if m.products else "")
+    return drawn + (
+        words(x + wide - 6, y + 14.5, share(m.products, outline), "end dim") if m.products else ""
+    )
 
 
 def told(m: Layer) -> str:
     """All there is to tell of a layer, in a line."""
-    cost = [f"{m.parameters:,} parameters"] * bool(m.parameters) + [f"{m.products:,} multiply-adds"] * bool(m.products)
-    against = f"{m.against}: {m.was}" if m.was else ""
-    return "; ".join(filter(None, (m.name, m.told, m.size, *cost, against)))
+    cost = [f"{m.parameters:,} parameters"] * bool(m.parameters) + [f"{m.products:,} multiply-adds"] * bool(
+        m.products
+    )
+    return "; ".join(filter(None, (m.name, m.told, m.size, *cost, m.was)))
 
 
 def legend(outline: Outline, width: float) -> list[str]:
@@ -155,18 +145,10 @@ def legend(outline: Outline, width: float) -> list[str]:
         entries += [(name, f"{word} since {outline.base}") for name, word in meanings.items() if name in used]
     drawn, x = "", 0.0
     for name, word in entries:
-        drawn += f'<rect class="{name}" x="{x:g}" y="2" width="12" height="12" rx="3"/>{words(x + 18, 12.5, word)}'
+        drawn += (
+            f'<rect class="{name}" x="{x:g}" y="2" width="12" height="12" rx="3"/>{words(x + 18, 12.5, word)}'
+        )
         x += 18 + CHARACTER * len(word) + 14
-    lines = textwrap.wrap(difference(outline), int(width / CHARACTER))
-    return [drawn, *(words(0, 12.5 + LINE * i, text) for i, text in enumerate(lines, start=1))]
-
-
-def difference(outline: Outline) -> str:
-    """What the colours of a picture do not tell of the difference; empty if there is nothing to compare with."""
-    if outline.gone:
-        counts = Counter(m.label if m.kind != "norm" else "norm" for m in outline.gone)
-        listed = ", ".join(f"{n} x {label}" if n > 1 else label for label, n in counts.items())
-        return f"{outline.base} also has: {listed}"
-    if outline.base and all(m.against == "same" for m in outline.layers):
-        return f"the same net as {outline.base}"
-    return ""
+    told = [f"{head}: {text}" for head, text in difference(outline)]
+    said = [part for text in told for part in textwrap.wrap(text, int(width / CHARACTER))]
+    return [drawn, *(words(0, 12.5 + LINE * i, text) for i, text in enumerate(said, start=1))]
