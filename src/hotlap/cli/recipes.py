@@ -28,8 +28,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument(
         "--net",
         action="store_true",
-        help="in place of the plan the layers of its net: shapes, parameters, shares of the multiply-adds, for"
-        " the images it is made for or those of --data, --size and --classes",
+        help="in place of the plan the layers of its net: shapes, parameters, shares of the multiply-adds,"
+        " for the images it is made for or those of --data, --size and --classes",
     )
     show.add_argument("--svg", type=Path, metavar="FILE", help="draw the net as well")
     show.add_argument("--classes", type=int, metavar="N", help="of the net, if others than the data's")

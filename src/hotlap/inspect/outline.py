@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from hotlap.inspect.kinds import of_function, of_module
 from hotlap.nets.build import build_net
 from hotlap.nets.describe import Net, check_net
-from hotlap.nets.layers import ACTIVATIONS, Conv2d, GlobalPool, Linear, Whiten
-from hotlap.nets.network import Dropout
-from hotlap.nets.norms import BatchNorm
 from hotlap.nets.outline import Layer, Outline
 from hotlap.spec import DataSpec
 
@@ -52,19 +48,19 @@ def outline(net: Net, spec: DataSpec) -> Outline:
             functions[f"{path}{function}"] += 1
             times = functions[f"{path}{function}"]
             names[node] = f"{path}{function}{times if times > 1 else ''}"
-            kind, label, told, settings = of_function(function)
+            kind = of_function(function)
         else:
             names[node] = node.target.removeprefix("body.")
-            kind, label, told, settings = of_module(module)
+            kind = of_module(module)
         shape, flops = seen.found[node]
         weights = list(module.parameters()) if module is not None else []
         layers.append(
             Layer(
                 name=names[node],
-                kind=kind,
-                label=label,
-                told=told,
-                settings=settings,
+                kind=kind.kind,
+                label=kind.label,
+                told=kind.told,
+                settings=kind.settings,
                 shape=shape,
                 parameters=sum(p.numel() for p in weights if p.requires_grad),
                 fixed=sum(p.numel() for p in weights if not p.requires_grad),
@@ -106,121 +102,3 @@ def within(node: fx.Node) -> str:
 
 def word_of(node: fx.Node) -> str:
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-
-
-Told = tuple[str, str, str, dict[str, str]]  # kind, label, what there is to tell, settings
-
-
-def of_function(word: str) -> Told:
-    """A function by its name, as `of_module`."""
-    if word in ACTIVATIONS.values():
-        return "act", word, word, {"function": word}
-    return word, "+" if word == "add" else word, "", {}
-
-
-def of_module(module: nn.Module) -> Told:
-    """What a module without modules of its own is: kind, label, what there is to tell, and its settings."""
-    for cls, tell in TELL.items():
-        if isinstance(module, cls):
-            return tell(module)
-    word = type(module).__name__.lower()
-    more = getattr(module, "alpha", None)
-    return (
-        "act",
-        word,
-        word if more is None else f"{word}, alpha {more:g}",
-        {"function": word} | ({} if more is None else {"alpha": f"{more:g}"}),
-    )
-
-
-def of_conv(m: Conv2d) -> Told:
-    c_out, c_in = m.weight.shape[0], m.weight.shape[1] * m.groups
-    by_itself = m.groups == c_in > 1
-    stride = f" /{m.stride}" if m.stride > 1 else ""
-    size = f"{m.kernel}x{m.kernel}"
-    told = f"{size}{stride}, " + (f"{c_in}, depthwise" if by_itself else f"{c_in} to {c_out}")
-    settings = {
-        "channels": f"{c_in} to {c_out}",
-        "kernel": size,
-        "stride": str(m.stride),
-        "groups": str(m.groups),
-        "padding": "same" if m.same else "half",
-        "start": m.init,
-    }
-    label = f"depthwise {size}{stride}" if by_itself else f"conv {size}{stride}, {c_out}"
-    return "conv", label, told, settings
-
-
-def of_whiten(m: Whiten) -> Told:
-    c_out, c_in = m.weight.shape[:2]
-    size = f"{m.stem.kernel}x{m.stem.kernel}"
-    settings = {
-        "channels": f"{c_in} to {c_out}",
-        **texts(asdict(m.stem)),
-        "bias from 0": text_of(m.zero_bias),
-    }
-    bias = ", bias" if m.stem.bias else ""
-    return "whiten", f"whiten {size}, {c_out}", f"{size}, {c_in} to {c_out}{bias}", settings
-
-
-def of_norm(m: BatchNorm) -> Told:
-    n = m.norm
-    told = [f"in {n.splits} parts"] if n.splits > 1 else []
-    told += ["scale fixed"] * (not n.scale) + ["running statistics"] * (n.statistics == "running")
-    settings = {"channels": str(m.weight.shape[0]), **texts(asdict(n))}
-    return "norm", f"norm, {n.splits} parts" if n.splits > 1 else "norm", ", ".join(told), settings
-
-
-def of_pool(m: nn.MaxPool2d) -> Told:
-    return (
-        "pool",
-        f"max pool {m.kernel_size}x{m.kernel_size}",
-        f"max {m.kernel_size}x{m.kernel_size}",
-        {
-            "size": str(m.kernel_size),
-            "stride": str(m.stride),
-        },
-    )
-
-
-def of_global_pool(m: GlobalPool) -> Told:
-    words = m.kind.replace("_", " ")
-    return "global pool", words if " " in words else f"global {words}", words, {"takes": words}
-
-
-def of_linear(m: Linear) -> Told:
-    classes, features = m.weight.shape
-    settings = {
-        "features": f"{features} to {classes}",
-        "bias": text_of(m.bias is not None),
-        "start": "sd 1" if m.unit else "default",
-        "scale": text_of(m.scale),
-    }
-    told = f"{features} to {classes}" + (", bias" if m.bias is not None else "")
-    told += "" if m.scale == 1 else f", times {m.scale:.4g}"
-    return "linear", f"linear, {classes}", told, settings
-
-
-def of_dropout(m: Dropout) -> Told:
-    return "dropout", f"dropout {m.share:.0%}", f"{m.share:.0%}", {"share": text_of(m.share)}
-
-
-TELL: Mapping[type[nn.Module], Callable[[Any], Told]] = {
-    Conv2d: of_conv,
-    Whiten: of_whiten,
-    BatchNorm: of_norm,
-    nn.MaxPool2d: of_pool,
-    GlobalPool: of_global_pool,
-    Linear: of_linear,
-    Dropout: of_dropout,
-}
-
-
-def texts(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {name.replace("_", " "): text_of(value) for name, value in settings.items()}
-
-
-def text_of(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,7 +1,7 @@
 """Two nets beside each other: which layers of one are not in the other, and which differ.
 
 Layers are paired as two texts are by `diff`: both sequences stay as they are, and of all ways to pair them
-the one is taken in which most layers are built alike, are in a part of the same name, and are called the same.
+the one is taken in which most layers are built alike, are in parts of the same name, and are called the same.
 
 Source: Needleman & Wunsch (1970).
 """

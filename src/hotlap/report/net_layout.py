@@ -2,8 +2,7 @@
 
 A net is read from the top down, its stages as boxes beside each other and, where these would be too many, in
 several bands. In a stage, layers that follow each other stand on each other; what runs beside them, such as
-the shortcut of a residual, stands to their right. This takes nets whose branches part and meet again, one pair
-within another if need be (series-parallel graphs): all that hotlap has.
+the shortcut of a residual, stands to their right.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from hotlap.nets.branches import Branches, Item, first, series
 from hotlap.nets.outline import Layer, Outline, Stage
 
 ROW, GAP, STEP = 20, 2, 16  # a layer's height, between two of a chain, where branches part or meet
@@ -23,16 +23,6 @@ TURN = 11  # how far outside a stage the line to the next one turns
 WIDEST = 940  # of a picture, pixels
 
 Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Branches:
-    """What runs beside each other between two layers, the longest first; a shortcut is one without layers."""
-
-    series: tuple[tuple[Item, ...], ...]
-
-
-Item = Layer | Branches
 
 
 @dataclass(frozen=True)
@@ -205,47 +195,3 @@ def beside(made: Layout, branches: Branches, meet: Layer, x: float, y: float) ->
         else:
             made.wires.append(Wire((*begin, *end), meet))
     return right, low
-
-
-def first(item: Item) -> Layer:
-    return item if isinstance(item, Layer) else first(item.series[0][0])
-
-
-def series(outline: Outline) -> list[Item]:
-    """A net's layers as they follow each other, with branches where several read the same."""
-    readers: dict[str, list[Layer]] = {layer.name: [] for layer in outline.layers}
-    for layer in outline.layers:
-        for name in layer.inputs:
-            readers[name].append(layer)
-    order = {layer.name: i for i, layer in enumerate(outline.layers)}
-    after: dict[str, frozenset[str]] = {}  # of a layer: itself, and all that depends on it
-    for layer in reversed(outline.layers):
-        after[layer.name] = frozenset((layer.name,)).union(*(after[r.name] for r in readers[layer.name]))
-    by_name = {layer.name: layer for layer in outline.layers}
-
-    def run(at: Layer, until: Layer | None) -> list[Item]:
-        made: list[Item] = []
-        while at is not until:
-            made.append(at)
-            following = readers[at.name]
-            if not following:
-                if until is not None:
-                    raise ValueError(f"{at.name}: a branch that meets no other cannot be drawn")
-                break
-            if len(following) > 1:
-                common = frozenset.intersection(*(after[r.name] for r in following))
-                if not common:
-                    raise ValueError(f"{at.name}: branches that do not meet cannot be drawn")
-                meet = by_name[min(common, key=order.__getitem__)]
-                made.append(Branches(tuple(sorted((tuple(run(r, meet)) for r in following), key=size))))
-                at = meet
-            else:
-                at = following[0]
-        return made
-
-    return run(outline.layers[0], None)
-
-
-def size(items: Sequence[Item]) -> int:
-    """How many layers there are, less than 0: the most come first."""
-    return sum(-1 if isinstance(item, Layer) else sum(map(size, item.series)) for item in items)

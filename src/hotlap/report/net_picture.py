@@ -17,10 +17,10 @@ from hotlap.report.net_words import costs, difference, share
 from hotlap.report.page import TEMPLATES
 
 MARGIN, TITLE, LINE = 14, 44, 18  # around everything; the words above the net; a line of those below it
-NARROWEST = 420
+NARROWEST = 420  # of a picture, pixels
+MOST = 4  # lines on what changed, and on what is gone
 WIDE_CHARACTER = 7.0  # pixels, of a character where the system's font is a wide one
 CLASSES = {"same": "layer", "new": "new", "changed": "changed", "moved": "changed"}
-FILE = "svg { background: var(--page) }"
 
 
 def net_picture(outline: Outline, title: str) -> str:
@@ -41,8 +41,9 @@ def net_picture(outline: Outline, title: str) -> str:
 
 def net_file(outline: Outline, title: str) -> str:
     """The same as an SVG file that needs no page."""
-    style = [(TEMPLATES / name).read_text(encoding="utf-8") for name in ("colours.css", "net.css")]
-    return element(outline, title, f"<style>{''.join(style)}{FILE}</style>", "") + "\n"
+    styles = [(TEMPLATES / name).read_text(encoding="utf-8") for name in ("colours.css", "net.css")]
+    style = " ".join(" ".join([*styles, "svg { background: var(--page) }"]).split())
+    return element(outline, title, f"<style>{style}</style>", "") + "\n"
 
 
 def element(outline: Outline, title: str, style: str, inline: str) -> str:
@@ -51,24 +52,23 @@ def element(outline: Outline, title: str, style: str, inline: str) -> str:
     at = layout(shown, round(WIDE_CHARACTER * longest) + 24)
     width = max(at.width, NARROWEST)
     below = legend(outline, width)
-    drawn = [
-        words(0, 12, title, "name"),
-        words(0, 31, costs(outline), "dim"),
+    parts = (
+        style,
+        words(0, 12, title, "name") + words(0, 31, costs(outline), "dim"),
         f'<g transform="translate(0 {TITLE})">',
-        *(stage(box, outline) for box in at.boxes),
-        *wires(at),
-        *(layer(row, at.wide, outline) for row in at.rows),
-        "</g>",
-        f'<g transform="translate(0 {TITLE + at.height + MARGIN:g})">',
-        *below,
-        "</g>",
-    ]
+        "".join(stage(box, outline) for box in at.boxes),
+        wires(at),
+        "".join(layer(row, at.wide, outline) for row in at.rows),
+        f'</g><g transform="translate(0 {TITLE + at.height + MARGIN:g})">',
+        "".join(below),
+        "</g></svg>",
+    )
     full, tall = width + 2 * MARGIN, TITLE + at.height + LINE * len(below) + 3 * MARGIN
     styled = f' style="{inline}"' if inline else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}" class="net"'
         f' viewBox="{-MARGIN} {-MARGIN} {full:g} {tall:g}" width="{full:g}" height="{tall:g}"{styled}>'
-        + "\n".join((style, *drawn, "</svg>"))
+        + "\n".join(filter(None, parts))
     )
 
 
@@ -89,13 +89,14 @@ def stage(box: Box, outline: Outline) -> str:
     )
 
 
-def wires(at: Layout) -> list[str]:
+def wires(at: Layout) -> str:
     """All lines: those of branches that are new by themselves."""
     new = [w for w in at.wires if w.meet is not None and w.meet.against == "new"]
     plain = "".join(line(w.points) for w in at.wires if w not in new)
     plain += "".join(line(w.points) + arrow(w.points[-1]) for w in at.arrows)
     marked = "".join(line(w.points) for w in new)
-    return [f'<path class="{name}" d="{d}"/>' for name, d in (("wire", plain), ("branch", marked)) if d]
+    drawn = (("wire", plain), ("branch", marked))
+    return "".join(f'<path class="{name}" d="{d}"/>' for name, d in drawn if d)
 
 
 def line(points: Sequence[Point]) -> str:
@@ -122,17 +123,16 @@ def layer(row: Row, wide: float, outline: Outline) -> str:
     if filled >= 0.5:
         drawn += f'<rect class="share" x="{x:g}" y="{y:g}" width="{filled:.1f}" height="{ROW}" rx="3"/>'
     drawn += words(x + 6, y + 14.5, m.label, "", told(m) if m.products or m.was else "")
-    return drawn + (
-        words(x + wide - 6, y + 14.5, share(m.products, outline), "end dim") if m.products else ""
-    )
+    if m.products:
+        drawn += words(x + wide - 6, y + 14.5, share(m.products, outline), "end dim")
+    return drawn
 
 
 def told(m: Layer) -> str:
     """All there is to tell of a layer, in a line."""
-    cost = [f"{m.parameters:,} parameters"] * bool(m.parameters) + [f"{m.products:,} multiply-adds"] * bool(
-        m.products
-    )
-    return "; ".join(filter(None, (m.name, m.told, m.size, *cost, m.was)))
+    learn = f"{m.parameters:,} parameters" if m.parameters else ""
+    cost = f"{m.products:,} multiply-adds" if m.products else ""
+    return "; ".join(filter(None, (m.name, m.told, m.size, learn, cost, m.was)))
 
 
 def legend(outline: Outline, width: float) -> list[str]:
@@ -150,5 +150,6 @@ def legend(outline: Outline, width: float) -> list[str]:
         )
         x += 18 + CHARACTER * len(word) + 14
     told = [f"{head}: {text}" for head, text in difference(outline)]
-    said = [part for text in told for part in textwrap.wrap(text, int(width / CHARACTER))]
+    room = int(width / CHARACTER)
+    said = [part for text in told for part in textwrap.wrap(text, room, max_lines=MOST, placeholder=" ...")]
     return [drawn, *(words(0, 12.5 + LINE * i, text) for i, text in enumerate(said, start=1))]
