@@ -1,4 +1,4 @@
-"""Write the ladder's tables into the handbook, from records.
+"""Write the ladder's tables into the handbook, from records, and draw its nets.
 
     hotlap ladder page --out runs/ladder --json > records/ladder-cpu/ladder.json
     cp runs/ladder/ladder.svg docs/handbook/pictures/ladder.svg
@@ -7,7 +7,9 @@
     python benchmarks/handbook.py
 
 In docs/handbook/*.md, what stands between `<!-- ladder RECORD: RUNG RUNG ... -->` and `<!-- end -->` is
-replaced by a table of those rungs from records/RECORD/ladder.json.
+replaced by a table of those rungs from records/RECORD/ladder.json. What stands between `<!-- net RUNG ... -->`
+and `<!-- end -->` is replaced by a picture of each rung's net, coloured where it differs from that of the rung
+it is a diff of.
 """
 
 from __future__ import annotations
@@ -16,8 +18,11 @@ import json
 import re
 from pathlib import Path
 
+from hotlap import draw_net
+
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = re.compile(r"(<!-- ladder (\S+): ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+NETS = re.compile(r"(<!-- net ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 COLUMNS = ("rung", "epochs", "images/s", "waiting", "seconds here", "bought here", "accuracy here")
 COLUMNS = (*COLUMNS, "Page: seconds", "bought", "accuracy")
 
@@ -53,10 +58,32 @@ def row(rung: dict) -> tuple[str, ...]:
     )
 
 
+def picture(name: str) -> str:
+    """The file of a net's picture, in docs/handbook/."""
+    return f"pictures/net-{name.replace('/', '-')}.svg"
+
+
+def pictures(names: list[str]) -> str:
+    """Pictures of recipes' nets, in Markdown."""
+    return "\n" + "".join(f"![The net of {name}]({picture(name)})\n\n" for name in names)
+
+
+def draw(text: str, folder: Path) -> None:
+    """Draw the nets that a chapter shows into `folder`, where they are not there as they are."""
+    for name in (name for m in NETS.finditer(text) for name in m[2].split()):
+        file, svg = folder / picture(name), draw_net(name).svg
+        if not file.exists() or file.read_text() != svg:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(svg)
+            print(f"drew {file}")
+
+
 def main() -> None:
     for page in sorted((ROOT / "docs" / "handbook").glob("*.md")):
         old = page.read_text()
         new = PLACE.sub(lambda m: m[1] + table(m[2], m[3].split()) + m[4], old)
+        new = NETS.sub(lambda m: m[1] + pictures(m[2].split()) + m[3], new)
+        draw(new, page.parent)
         if new != old:
             page.write_text(new)
             print(f"wrote {page.relative_to(ROOT)}")

@@ -16,7 +16,7 @@ from hotlap.report.net_layout import CIRCLE, PAD, ROW, Box, Layout, Point, Row, 
 from hotlap.report.net_words import costs, difference, share
 from hotlap.report.page import TEMPLATES
 
-MARGIN, TITLE, LINE = 14, 44, 18  # around everything; the words above the net; a line of those below it
+MARGIN, TITLE, LINE = 14, 44, 18  # around a file; the words above the net; a line of those below it
 NARROWEST = 420  # of a picture, pixels
 MOST = 4  # lines on what changed, and on what is gone
 WIDE_CHARACTER = 7.0  # pixels, of a character where the system's font is a wide one
@@ -36,17 +36,17 @@ def net_picture(outline: Outline, title: str) -> str:
     Raises:
         ValueError: the net's branches do not part and meet again.
     """
-    return element(outline, title, "", "max-width:none")
+    return element(outline, title, margin=1, inline="max-width:none")
 
 
 def net_file(outline: Outline, title: str) -> str:
     """The same as an SVG file that needs no page."""
     styles = [(TEMPLATES / name).read_text(encoding="utf-8") for name in ("colours.css", "net.css")]
     style = " ".join(" ".join([*styles, "svg { background: var(--page) }"]).split())
-    return element(outline, title, f"<style>{style}</style>", "") + "\n"
+    return element(outline, title, MARGIN, f"<style>{style}</style>") + "\n"
 
 
-def element(outline: Outline, title: str, style: str, inline: str) -> str:
+def element(outline: Outline, title: str, margin: int, style: str = "", inline: str = "") -> str:
     shown = folded(outline)
     longest = max(len(m.label) + len(share(m.products, outline)) for m in shown.layers)
     at = layout(shown, round(WIDE_CHARACTER * longest) + 24)
@@ -63,11 +63,11 @@ def element(outline: Outline, title: str, style: str, inline: str) -> str:
         "".join(below),
         "</g></svg>",
     )
-    full, tall = width + 2 * MARGIN, TITLE + at.height + LINE * len(below) + 3 * MARGIN
+    full, tall = width + 2 * margin, TITLE + at.height + MARGIN + LINE * len(below) + 2 * margin
     styled = f' style="{inline}"' if inline else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(title)}" class="net"'
-        f' viewBox="{-MARGIN} {-MARGIN} {full:g} {tall:g}" width="{full:g}" height="{tall:g}"{styled}>'
+        f' viewBox="{-margin} {-margin} {full:g} {tall:g}" width="{full:g}" height="{tall:g}"{styled}>'
         + "\n".join(filter(None, parts))
     )
 
@@ -148,7 +148,7 @@ def legend(outline: Outline, width: float) -> list[str]:
         drawn += (
             f'<rect class="{name}" x="{x:g}" y="2" width="12" height="12" rx="3"/>{words(x + 18, 12.5, word)}'
         )
-        x += 18 + CHARACTER * len(word) + 14
+        x += 18 + WIDE_CHARACTER * len(word) + 14
     told = [f"{head}: {text}" for head, text in difference(outline)]
     room = int(width / CHARACTER)
     said = [part for text in told for part in textwrap.wrap(text, room, max_lines=MOST, placeholder=" ...")]
