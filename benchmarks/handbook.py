@@ -7,9 +7,8 @@
     python benchmarks/handbook.py
 
 In docs/handbook/*.md, what stands between `<!-- ladder RECORD: RUNG RUNG ... -->` and `<!-- end -->` is
-replaced by a table of those rungs from records/RECORD/ladder.json. What stands between `<!-- net RUNG ... -->`
-and `<!-- end -->` is replaced by a picture of each rung's net, coloured where it differs from that of the rung
-it is a diff of.
+replaced by a table of those rungs from records/RECORD/ladder.json, and between `<!-- net RUNG RUNG ... -->`
+and `<!-- end -->` by pictures of their nets, in colour where one differs from that of the rung before it.
 """
 
 from __future__ import annotations

@@ -238,6 +238,14 @@ def test_the_backbone_is_the_shortest_path_of_the_net_it_is_taken_from():
     assert shortcuts.isdisjoint(gone)
 
 
+def test_layers_of_two_parts_that_both_nets_have_are_not_taken_for_each_other():
+    """The stem of the one has two norms more; they are not those that a layer of the other has more."""
+    marked, gone = differs("page/10-resnet9", base="page/a1-backbone")
+    assert {f"{layer}.conv" for layer in LAYERS} <= marked["changed"]
+    assert {f"stem.again{i}.{part}" for i in (2, 3) for part in ("norm", "act")} <= gone
+    assert {f"layer3.residual.branch.{unit}" for unit in UNITS} <= marked["new"]
+
+
 def test_what_changed_is_said():
     found = compared(outlined("page/a4-max-pool-down-sampling"), outlined("page/a3-3x3-down-sampling"), "a3")
     said = {m.name: m.was for m in found.layers if m.was}

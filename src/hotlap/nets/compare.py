@@ -13,13 +13,9 @@ from dataclasses import replace
 
 from hotlap.nets.outline import Layer, Outline, part_of
 
-SAME, LIKE, PART, NAME, LEAF = (
-    8,
-    3,
-    6,
-    2,
-    1,
-)  # what a pair is worth: built alike, or of one kind; names in common
+# what a pair of layers is worth: for being built alike, or only of one kind; and for what their names share
+SAME, LIKE = 8, 3
+PART, NAME, LEAF = 6, 2, 1
 
 
 def compared(outline: Outline, base: Outline, name: str) -> Outline:

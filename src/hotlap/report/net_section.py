@@ -14,9 +14,14 @@ def net_section(outline: Outline, title: str) -> list[Block]:
     """The section of a page on a net that is called `title`."""
     picture = Picture(net_picture(outline, title), themed=True)
     large = len(outline.layers) > LARGE
-    cells = [(name.replace("  ", "\u00a0\u00a0"), *others) for name, *others in rows(outline)]
+    cells = [(unbroken(name), what, unbroken(size), *numbers) for name, what, size, *numbers in rows(outline)]
     return [
         Heading("The net"),
         *([f"{costs(outline)}.", Details("Its picture", [picture])] if large else [picture]),
         Details("Its layers", [Table(HEADS, cells, words=(1,))]),
     ]
+
+
+def unbroken(text: str) -> str:
+    """The text with spaces that are kept, and at which no line ends."""
+    return text.replace(" ", "\u00a0")
