@@ -1,7 +1,7 @@
 """Two nets beside each other: which layers of one are not in the other, and which differ.
 
 Layers are paired as two texts are by `diff`: both sequences stay as they are, and of all ways to pair them
-the one is taken in which most layers are built alike, are in parts of the same name, and are called the same.
+the one is taken in which most layers are built alike and called the same.
 
 Source: Needleman & Wunsch (1970).
 """
@@ -15,7 +15,7 @@ from hotlap.nets.outline import Layer, Outline, part_of
 
 # what a pair of layers is worth: for being built alike, or only of one kind; and for what their names share
 SAME, LIKE = 8, 3
-PART, NAME, LEAF = 6, 2, 1
+NAME, LEAF = 2, 1
 
 
 def compared(outline: Outline, base: Outline, name: str) -> Outline:
@@ -62,8 +62,7 @@ def worth(a: Layer, b: Layer, parts: frozenset[str]) -> int:
     if a.kind != b.kind or (mine != its and {mine, its} <= parts):
         return 0
     last = a.name.rpartition(".")[2] == b.name.rpartition(".")[2]
-    named = PART * (mine == its) + NAME * (a.name == b.name) + LEAF * last
-    return (SAME if same(a, b) else LIKE) + named
+    return (SAME if same(a, b) else LIKE) + NAME * (a.name == b.name) + LEAF * last
 
 
 def paired(new: Sequence[Layer], old: Sequence[Layer]) -> dict[str, Layer]:
