@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hotlap.cli.arguments import common
 from hotlap.cli.composing import loading, reading
@@ -13,6 +13,7 @@ from hotlap.errors import UserError
 
 if TYPE_CHECKING:
     from hotlap.plan.recipe import Recipe
+    from hotlap.runs.net import NetPicture
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.action == "show":
         check_net_options(args)
         recipe, reasons = suited(args, out) if args.data else (find(named(args)), ())
+        drawn = picture(args, recipe, out) if args.net else None
         out.say(f"{recipe.name}: {recipe.summary}" if recipe.summary else recipe.name)
         for reason in reasons:
             out.say(f"  {reason}")
@@ -71,10 +73,11 @@ def run(args: argparse.Namespace) -> int:
             out.say(f"a diff of {recipe.base}{made_for}")
         tricks = [t.name for t in recipe.tricks]
         result = {"recipe": recipe.flat(), "tricks": tricks, "base": recipe.base, "reasons": list(reasons)}
-        if args.net:
-            result |= net(args, recipe, out)
-        else:
+        if drawn is None:
             plan(recipe, out)
+        else:
+            net(drawn, args.svg, out)
+            result |= {"net": drawn.outline.as_json(), "svg": str(args.svg) if args.svg else None}
         out.result(result)
     elif args.action == "diff":
         lines = diff(find(args.a), find(args.b))
@@ -117,10 +120,9 @@ def check_net_options(args: argparse.Namespace) -> None:
         raise UserError(f"--classes {args.classes}: give 1 or more")
 
 
-def net(args: argparse.Namespace, recipe: Recipe, out: Output) -> dict[str, Any]:
-    """Print the layers of a recipe's net, draw it if asked to, and what is to be told of it as JSON."""
+def picture(args: argparse.Namespace, recipe: Recipe, out: Output) -> NetPicture:
+    """The net of a recipe, written to a file where the command line asks for that."""
     from hotlap.recipes import find
-    from hotlap.report.net_words import HEADS, costs, difference, marks, rows
     from hotlap.runs.net import base_of, picture_of, run_of, spec_for
 
     how = loading(args)
@@ -136,15 +138,23 @@ def net(args: argparse.Namespace, recipe: Recipe, out: Output) -> dict[str, Any]
         **how,
     )
     drawn = picture_of(recipe, spec, find(args.against) if args.against else base_of(recipe))
+    if args.svg:
+        drawn.save(args.svg)
+    return drawn
+
+
+def net(drawn: NetPicture, file: Path | None, out: Output) -> None:
+    """Print a net's layers and where its picture is."""
+    from hotlap.report.net_words import HEADS, costs, difference, marks, rows
+
     found = drawn.outline
-    out.say(f"\n{costs(found)}, {spec.classes:,} classes\n")
+    out.say(f"\n{costs(found)}, {found.classes:,} classes\n")
     out.aligned([HEADS, *rows(found)], words=(0, 1))
     for line in marks(found):
         out.say(line)
     out.columns(difference(found))
-    if args.svg:
-        out.say(f"\npicture: {drawn.save(args.svg)}")
-    return {"net": found.as_json(), "svg": str(args.svg) if args.svg else None}
+    if file:
+        out.say(f"\npicture: {file}")
 
 
 def named(args: argparse.Namespace) -> str:

@@ -82,6 +82,10 @@ class Outline:
     gone: tuple[Layer, ...] = field(default=())
 
     @property
+    def classes(self) -> int:
+        return self.layers[-1].shape[0]
+
+    @property
     def parameters(self) -> int:
         """How many learn."""
         return sum(layer.parameters for layer in self.layers)
@@ -119,7 +123,7 @@ class Outline:
         """Everything, with the sums."""
         return {
             "shape": list(self.shape),
-            "classes": self.layers[-1].shape[0],
+            "classes": self.classes,
             "parameters": self.parameters,
             "fixed": self.fixed,
             "products": self.products,
