@@ -105,6 +105,14 @@ def test_the_lines_between_stages_keep_clear_of_the_stages():
                     assert not crossed, (name, box.stage.name)
 
 
+def test_a_net_that_differs_throughout_is_still_small():
+    made = draw("photos", net__variant="lite2", size=260)
+    assert len(made.svg.encode()) < 40_000
+    again = {m.name: m.against for m in folded(made.outline).layers if m.kind == "again"}
+    assert again == {"stage4.2": "changed", "stage5.2": "changed", "stage6.2": "changed"}
+    assert len(drawn(read(made.svg), "changed")) > 40
+
+
 def test_a_branch_stands_beside_what_it_goes_around():
     made = layout(draw_net("page/01-baseline").outline, 150)
     at = {row.layer.name: (row.x, row.y) for row in made.rows}

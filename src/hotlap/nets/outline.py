@@ -176,6 +176,7 @@ def alike(a: tuple[str, Sequence[Layer]], b: tuple[str, Sequence[Layer]]) -> boo
 def in_one(name: str, blocks: int, layers: Sequence[Layer]) -> Layer:
     """A layer that stands for so many blocks like the one before them."""
     own = {layer.name for layer in layers}
+    against = {layer.against for layer in layers}
     return Layer(
         name=name,
         kind="again",
@@ -187,7 +188,6 @@ def in_one(name: str, blocks: int, layers: Sequence[Layer]) -> Layer:
         fixed=sum(layer.fixed for layer in layers),
         products=sum(layer.products for layer in layers),
         inputs=tuple(dict.fromkeys(n for layer in layers for n in layer.inputs if n not in own)),
-        against=layers[-1].against,
-        was=layers[-1].was,
+        against=against.pop() if len(against) == 1 else "changed",
         count=len(layers),
     )

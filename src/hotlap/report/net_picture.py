@@ -81,8 +81,7 @@ def words(x: float, y: float, text: str, kind: str = "", more: str = "") -> str:
 def stage(box: Box, outline: Outline) -> str:
     """A stage: its name, its share, what it makes."""
     return (
-        f'<rect class="stage" x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{box.height:g}"'
-        ' rx="5"/>'
+        f'<rect class="stage" x="{box.x:g}" y="{box.y:g}" width="{box.width:g}" height="{box.height:g}"/>'
         + words(box.x + PAD, box.y + 16, box.stage.name, "name")
         + words(box.x + box.width - PAD, box.y + 16, share(box.stage.products, outline), "end dim")
         + words(box.x + PAD, box.y + 33, box.stage.layers[-1].size, "dim")
@@ -118,10 +117,10 @@ def layer(row: Row, wide: float, outline: Outline) -> str:
         middle = x + wide / 2
         circle = f'<circle class="{kind}" cx="{middle:g}" cy="{y + CIRCLE / 2:g}" r="{CIRCLE / 2:g}"/>'
         return circle + words(middle, y + 12.5, m.label, "middle", m.name)
-    drawn = f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{wide:g}" height="{ROW}" rx="3"/>'
+    drawn = f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{wide:g}" height="{ROW}"/>'
     filled = wide * m.products / max(outline.products, 1)
     if filled >= 0.5:
-        drawn += f'<rect class="share" x="{x:g}" y="{y:g}" width="{filled:.1f}" height="{ROW}" rx="3"/>'
+        drawn += f'<rect class="share" x="{x:g}" y="{y:g}" width="{filled:.1f}" height="{ROW}"/>'
     drawn += words(x + 6, y + 14.5, m.label, "", told(m) if m.products or m.was else "")
     if m.products:
         drawn += words(x + wide - 6, y + 14.5, share(m.products, outline), "end dim")
@@ -145,9 +144,7 @@ def legend(outline: Outline, width: float) -> list[str]:
         entries += [(name, f"{word} since {outline.base}") for name, word in meanings.items() if name in used]
     drawn, x = "", 0.0
     for name, word in entries:
-        drawn += (
-            f'<rect class="{name}" x="{x:g}" y="2" width="12" height="12" rx="3"/>{words(x + 18, 12.5, word)}'
-        )
+        drawn += f'<rect class="{name}" x="{x:g}" y="2" width="12" height="12"/>{words(x + 18, 12.5, word)}'
         x += 18 + WIDE_CHARACTER * len(word) + 14
     told = [f"{head}: {text}" for head, text in difference(outline)]
     room = int(width / CHARACTER)
