@@ -3,6 +3,7 @@
     <!-- ladder RECORD: RUNG RUNG ... -->     a table of those rungs
     <!-- table comparison -->                 the README's: hotlap beside the published recipe
     <!-- figure RECORD KEY FORMAT -->         one of the figures in a record's summary.json
+    <!-- net RECIPE RECIPE ... -->            pictures of those recipes' nets
 
 Each ends with `<!-- end -->`. A KEY is the way to the figure, such as `standings.0.accuracy.mean`; a FORMAT
 is Python's, such as `.2f`.
@@ -14,12 +15,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hotlap.files import slug
 from hotlap.measure.ladder import Row
 from keeping.front import comparison
 from keeping.kinds import ladder
 from keeping.record import Record, processor, table
 
-PLACE = re.compile(r"(<!-- (ladder|table|figure) (.*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- (ladder|table|figure|net) (.*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 COLUMNS = ("rung", "epochs", "images/s", "waiting", "seconds here", "bought here", "accuracy here")
 COLUMNS = (*COLUMNS, "Page: seconds", "bought", "accuracy")
 
@@ -81,8 +83,19 @@ def named_table(words: str, records: Mapping[str, Record], up: str) -> str:
     return "\n\n" + "\n".join({"comparison": comparison}[words](records, up)) + "\n\n"
 
 
+def nets(words: str, records: Mapping[str, Record], up: str) -> str:
+    shown = (f"![The net of {name}](pictures/{net_picture(name)})\n\n" for name in words.split())
+    return "\n\n" + "".join(shown)
+
+
+def net_picture(name: str) -> str:
+    """The file with the picture of a recipe's net."""
+    return f"net-{slug(name)}.svg"
+
+
 WRITERS: dict[str, Callable[[str, Mapping[str, Record], str], str]] = {
     "ladder": rungs,
     "table": named_table,
     "figure": one_figure,
+    "net": nets,
 }

@@ -5,6 +5,7 @@
     result = hotlap.train("muon94", data="cifar10", seed=0)
     result.accuracy, result.clocks, result.history, result.model
     hotlap.predict(result.folder, ["cat.png"])
+    hotlap.draw_net("muon94").save("net.svg")
 
 Everything here is loaded when it is first used, so importing hotlap costs nothing.
 """
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from hotlap.plan import Plan, Trick
     from hotlap.plan.recipe import Recipe, Set, diff
     from hotlap.recipes import find as find_recipe
+    from hotlap.runs.net import NetPicture, draw_net
     from hotlap.runs.result import Result
     from hotlap.runs.start import start_run as train
     from hotlap.spec import DataSpec
 
 _WHERE = {
     "DataSpec": ("hotlap.spec", "DataSpec"),
+    "NetPicture": ("hotlap.runs.net", "NetPicture"),
     "Plan": ("hotlap.plan", "Plan"),
     "Prediction": ("hotlap.deploy.predict", "Prediction"),
     "Recipe": ("hotlap.plan.recipe", "Recipe"),
@@ -38,6 +41,7 @@ _WHERE = {
     "Trick": ("hotlap.plan", "Trick"),
     "UserError": ("hotlap.errors", "UserError"),
     "diff": ("hotlap.plan.recipe", "diff"),
+    "draw_net": ("hotlap.runs.net", "draw_net"),
     "find_recipe": ("hotlap.recipes", "find"),
     "load_data": ("hotlap.data", "load"),
     "predict": ("hotlap.deploy.predict", "predict"),
@@ -46,6 +50,7 @@ _WHERE = {
 
 __all__ = [
     "DataSpec",
+    "NetPicture",
     "Plan",
     "Prediction",
     "Recipe",
@@ -55,6 +60,7 @@ __all__ = [
     "UserError",
     "__version__",
     "diff",
+    "draw_net",
     "find_recipe",
     "load_data",
     "predict",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -40,3 +42,13 @@ class DataSpec:
     @property
     def classes(self) -> int:
         return len(self.class_names)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> DataSpec:
+        """The spec whose fields JSON holds.
+
+        Raises:
+            KeyError, TypeError: it holds something else.
+        """
+        lists = {name: tuple(value[name]) for name in ("shape", "class_names", "mean", "std")}
+        return cls(**lists, train_count=value["train_count"], test_count=value["test_count"])

@@ -123,6 +123,16 @@ def test_records_and_docs_stay_small():
         assert (record.folder / SUMMARY).stat().st_size < 20_000, record.name
 
 
+def test_every_picture_that_a_page_shows_is_there():
+    shown = [
+        page.parent / found
+        for page in QUOTING
+        for found in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text())
+    ]
+    assert len(shown) > 20
+    assert [file for file in shown if not file.is_file()] == []
+
+
 def test_pictures_are_those_that_are_shown_and_small(tmp_path):
     """Drawn anew they say the same: the words and the kinds of things in them, whoever's matplotlib it is."""
     here = {p.name: p for p in handbook.PICTURES.glob("*")}

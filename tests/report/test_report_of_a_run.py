@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import hotlap
 from conftest import TINY, one_line
 from hotlap.data import load
 from hotlap.inspect.classification import Analysis
@@ -206,3 +207,15 @@ def test_large_pictures_become_small():
     assert image_at(address).shape == (64, 128, 3)
     assert len(address) < 20_000
     assert image_at(veil(np.ones((300, 600), np.float32))).shape == (16, 32, 4)
+
+
+def test_the_page_draws_the_net_of_the_run_beside_that_of_its_recipe(trained):
+    text = (trained / "report.html").read_text()
+    page = check_page(text)
+    assert "The net" in page.text
+    assert "changed since demo" in page.text
+    made = hotlap.draw_net(str(trained)).outline
+    assert f"{made.parameters:,} parameters" in page.text
+    assert read(trained, "summary.json")["parameters"] == made.parameters
+    assert sum(a.get("class") == "stage" for _, a in page.tags) == len(made.stages)
+    assert text.count("<style>") == 1

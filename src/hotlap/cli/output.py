@@ -58,12 +58,13 @@ class Output:
             for line in lines[1:]:
                 self.say(" " * (len(indent) + len(head)) + line)
 
-    def aligned(self, rows: Sequence[Sequence[str]]) -> None:
-        """Rows of as many cells each, the first column aligned left and the others right."""
+    def aligned(self, rows: Sequence[Sequence[str]], words: tuple[int, ...] = (0,)) -> None:
+        """Rows of as many cells each, the columns numbered in `words` aligned left and the others right."""
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         for row in rows:
             cells = (
-                c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+                c.ljust(w) if i in words else c.rjust(w)
+                for i, (c, w) in enumerate(zip(row, widths, strict=True))
             )
             self.say("  ".join(cells).rstrip())
 

@@ -13,6 +13,7 @@ from hotlap.errors import UserError
 
 if TYPE_CHECKING:
     from hotlap.plan.recipe import Recipe
+    from hotlap.runs.net import NetPicture
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     show.add_argument("--data-dir", type=Path, metavar="DIR", help="what a table's paths start from")
     reading(show)
+    show.add_argument(
+        "--net",
+        action="store_true",
+        help="in place of the plan the layers of its net: shapes, parameters, shares of the multiply-adds,"
+        " for the images it is made for or those of --data, --size and --classes",
+    )
+    show.add_argument("--svg", type=Path, metavar="FILE", help="draw the net as well")
+    show.add_argument("--classes", type=int, metavar="N", help="of the net, if others than the data's")
+    show.add_argument(
+        "--against",
+        metavar="R",
+        help="compare the net with that of R (default: what the recipe is a diff of)",
+    )
     common(show)
     compare = actions.add_parser("diff", help="what changes from one recipe to another")
     compare.add_argument("a", metavar="A")
@@ -38,7 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from hotlap.files import write_atomic
-    from hotlap.plan.recipe import diff, settings_text, starter
+    from hotlap.plan.recipe import diff, starter
     from hotlap.recipes import BUILTIN, find
 
     out = Output(args.json)
@@ -48,21 +62,23 @@ def run(args: argparse.Namespace) -> int:
             {"recipes": [{"name": r.name, "base": r.base, "summary": r.summary} for r in BUILTIN.values()]}
         )
     elif args.action == "show":
+        check_net_options(args)
         recipe, reasons = suited(args, out) if args.data else (find(named(args)), ())
+        drawn = picture(args, recipe, out) if args.net else None
         out.say(f"{recipe.name}: {recipe.summary}" if recipe.summary else recipe.name)
         for reason in reasons:
             out.say(f"  {reason}")
         if recipe.base:
             made_for = f"; made for --data {recipe.data}" if recipe.data else ""
             out.say(f"a diff of {recipe.base}{made_for}")
-        if recipe.tricks:
-            out.say("\ntricks, in order:")
-            for trick in recipe.tricks:
-                out.say(f"  {settings_text(trick)}")
-        out.say("\nthe whole plan:")
-        out.say("".join(f"  {line}\n" for line in recipe.text().splitlines()).rstrip())
         tricks = [t.name for t in recipe.tricks]
-        out.result({"recipe": recipe.flat(), "tricks": tricks, "base": recipe.base, "reasons": list(reasons)})
+        result = {"recipe": recipe.flat(), "tricks": tricks, "base": recipe.base, "reasons": list(reasons)}
+        if drawn is None:
+            plan(recipe, out)
+        else:
+            net(drawn, args.svg, out)
+            result |= {"net": drawn.outline.as_json(), "svg": str(args.svg) if args.svg else None}
+        out.result(result)
     elif args.action == "diff":
         lines = diff(find(args.a), find(args.b))
         for line in lines or ["no difference"]:
@@ -80,6 +96,65 @@ def run(args: argparse.Namespace) -> int:
         out.say(f"wrote {args.file}; edit it, then: hotlap train {args.file}")
         out.result({"file": str(args.file), "base": recipe.name})
     return DONE
+
+
+def plan(recipe: Recipe, out: Output) -> None:
+    """Print a recipe's tricks and every value of its plan."""
+    from hotlap.plan.recipe import settings_text
+
+    if recipe.tricks:
+        out.say("\ntricks, in order:")
+        for trick in recipe.tricks:
+            out.say(f"  {settings_text(trick)}")
+    out.say("\nthe whole plan:")
+    out.say("".join(f"  {line}\n" for line in recipe.text().splitlines()).rstrip())
+
+
+def check_net_options(args: argparse.Namespace) -> None:
+    """Whether the options of a net go together; `--net` is not needed where another asks for it."""
+    asked = args.svg is not None or args.classes is not None or args.against is not None
+    args.net = args.net or asked
+    if args.svg is not None and args.svg.suffix != ".svg":
+        raise UserError(f"{args.svg}: the picture is an SVG file; give a name that ends in .svg")
+    if args.classes is not None and args.classes < 1:
+        raise UserError(f"--classes {args.classes}: give 1 or more")
+
+
+def picture(args: argparse.Namespace, recipe: Recipe, out: Output) -> NetPicture:
+    """The net of a recipe, written to a file where the command line asks for that."""
+    from hotlap.recipes import find
+    from hotlap.runs.net import base_of, picture_of, run_of, spec_for
+
+    how = loading(args)
+    how.pop("size", None)
+    spec = spec_for(
+        recipe,
+        args.data,
+        data_dir=args.data_dir,
+        folder=run_of(args.recipe or ""),
+        size=args.size,
+        classes=args.classes,
+        notify=out.note,
+        **how,
+    )
+    drawn = picture_of(recipe, spec, find(args.against) if args.against else base_of(recipe))
+    if args.svg:
+        drawn.save(args.svg)
+    return drawn
+
+
+def net(drawn: NetPicture, file: Path | None, out: Output) -> None:
+    """Print a net's layers and where its picture is."""
+    from hotlap.report.net_words import HEADS, costs, difference, marks, rows
+
+    found = drawn.outline
+    out.say(f"\n{costs(found)}, {found.classes:,} classes\n")
+    out.aligned([HEADS, *rows(found)], words=(0, 1))
+    for line in marks(found):
+        out.say(line)
+    out.columns(difference(found))
+    if file:
+        out.say(f"\npicture: {file}")
 
 
 def named(args: argparse.Namespace) -> str:

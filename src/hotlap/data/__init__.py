@@ -9,7 +9,7 @@ from hotlap.data.dataset import Dataset, Split
 from hotlap.data.facts import Facts
 from hotlap.data.held_out import hold_out
 from hotlap.data.moments import data_spec
-from hotlap.data.named import SourceInfo, available
+from hotlap.data.named import SourceInfo, available, known_spec
 from hotlap.data.sources import check, get, load, load_to_measure, survey
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "data_spec",
     "get",
     "hold_out",
+    "known_spec",
     "load",
     "load_to_measure",
     "survey",

@@ -81,6 +81,10 @@ class CifarSet:
     def image_bytes(self) -> int:
         return math.prod(self.shape)
 
+    def count(self, split: str) -> int:
+        """Images of `train` or `test`."""
+        return sum(part.count for part in self.layouts[0].parts if part.split == split)
+
 
 @dataclass(frozen=True)
 class Decoded:

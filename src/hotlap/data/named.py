@@ -23,10 +23,12 @@ from hotlap.data.dataset import Dataset, Split
 from hotlap.data.moments import data_spec
 from hotlap.errors import UserError, did_you_mean
 from hotlap.files import Notify, env_path, read_error, user_cache
+from hotlap.spec import DataSpec
 
 PATTERNS = "patterns"
 _PATTERNS_FORM = "patterns, patterns:TRAIN,TEST or patterns:TRAIN,TEST,SEED"
 _PATTERNS_DEFAULT = (10_000, 2_000, 0)
+_PATTERNS_SHAPE = (3, 32, 32)
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,28 @@ def find(
     )
 
 
+def known_spec(source: str, sets: Mapping[str, CifarSet] = SETS) -> DataSpec | None:
+    """Shape, classes and counts of a set that has a name, without looking for it; None for all else.
+
+    Mean and standard deviation are not known: they are 0.
+
+    Raises:
+        UserError: numbers after `patterns:` that are none.
+    """
+    name, colon, sizes = source.partition(":")
+    if name == PATTERNS:
+        from hotlap.data.patterns import PATTERN_CLASSES
+
+        train, test, _ = _counts(source, sizes if colon else None)
+        return DataSpec(_PATTERNS_SHAPE, PATTERN_CLASSES, train, test, (0.0,) * 3, (0.0,) * 3)
+    if source not in sets:
+        return None
+    cifar = sets[source]
+    train, test = (cifar.count(split) for split in ("train", "test"))
+    zeros = (0.0,) * cifar.shape[0]
+    return DataSpec(cifar.shape, cifar.class_names, train, test, zeros, zeros)
+
+
 def _roots(data_dir: Path | None, cache_dir: Path | None) -> list[Path]:
     """The folders to look in, in order; those the user named must exist."""
     if data_dir is not None:
@@ -144,13 +168,18 @@ def _downloaded(
     return Found(layout, target, True)
 
 
+def _counts(source: str, sizes: str | None) -> tuple[int, int, int]:
+    """Training images, test images and seed of `patterns:TRAIN,TEST[,SEED]`."""
+    if sizes is None:
+        return _PATTERNS_DEFAULT
+    match = re.fullmatch(r"(\d{1,9}),(\d{1,9})(?:,(\d{1,18}))?", sizes, re.ASCII)
+    if match is None or int(match[1]) == 0 or int(match[2]) == 0:
+        raise UserError(f"data source {source!r}: write {_PATTERNS_FORM}, with counts from 1 up")
+    return int(match[1]), int(match[2]), int(match[3] or 0)
+
+
 def _patterns(source: str, sizes: str | None, cache: Path) -> NamedSource:
-    train, test, seed = _PATTERNS_DEFAULT
-    if sizes is not None:
-        match = re.fullmatch(r"(\d{1,9}),(\d{1,9})(?:,(\d{1,18}))?", sizes, re.ASCII)
-        if match is None or int(match[1]) == 0 or int(match[2]) == 0:
-            raise UserError(f"data source {source!r}: write {_PATTERNS_FORM}, with counts from 1 up")
-        train, test, seed = int(match[1]), int(match[2]), int(match[3] or 0)
+    train, test, seed = _counts(source, sizes)
 
     def make() -> Decoded:
         from hotlap.data.patterns import PATTERN_CLASSES, make_patterns
@@ -190,9 +219,6 @@ def available(
     for cifar in sets.values():
         classes = len(cifar.class_names)
         _, height, width = cifar.shape
-        counts = {"train": 0, "test": 0}
-        for part in cifar.layouts[0].parts:
-            counts[part.split] += part.count
         found: Found | None = None
         try:
             roots = _roots(data_dir, cache_dir)
@@ -203,8 +229,8 @@ def available(
         infos.append(
             SourceInfo(
                 cifar.name,
-                f"{cifar.title}: {counts['train']:,} + {counts['test']:,} images of {height}x{width} "
-                f"in {classes} classes",
+                f"{cifar.title}: {cifar.count('train'):,} + {cifar.count('test'):,} images of"
+                f" {height}x{width} in {classes} classes",
                 found is not None,
                 where,
             )

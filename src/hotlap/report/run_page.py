@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hotlap.nets.outline import Outline
 from hotlap.report.charts import Group, Line, Part, line_chart, reliability_diagram, stacked_bar
+from hotlap.report.net_section import net_section
 from hotlap.report.page import (
     Bar,
     Bars,
@@ -140,6 +142,7 @@ class RunView:
         findings: of the analysis.
         base: the recipe that `changes` (lines `+ ` and `- `) are a diff of.
         text: the whole resolved recipe.
+        net: its net, compared with that of `base`.
         data_facts, environment: names and values.
         remarks: on the data.
         bad, bad_count: files that do not read, (name, reason), and how many there are in all.
@@ -161,6 +164,7 @@ class RunView:
     base: str = ""
     changes: tuple[str, ...] = ()
     text: str = ""
+    net: Outline | None = None
     data_facts: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
     bad: tuple[tuple[str, str], ...] = ()
@@ -178,7 +182,9 @@ def run_page(view: RunView) -> str:
         blocks += [*classes(view, found), *confusion(found), *mistakes(found)]
         blocks += sureness(found.sureness) if found.sureness else []
         blocks += images(view, found)
-    blocks += [*recipe(view), *data(view)]
+    blocks += recipe(view)
+    blocks += net_section(view.net, view.recipe) if view.net else []
+    blocks += data(view)
     if view.environment:
         blocks += [Heading("The environment"), Facts(view.environment)]
     if view.command or view.again:

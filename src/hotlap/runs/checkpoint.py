@@ -142,15 +142,7 @@ def load_model(path: Path) -> SavedModel:
         raise UserError(f"{path}: no {MODEL} there; give the folder of a finished run")
     tensors, metadata = read(file)
     try:
-        raw = json.loads(metadata["spec"])
-        spec = DataSpec(
-            shape=tuple(raw["shape"]),
-            class_names=tuple(raw["class_names"]),
-            train_count=raw["train_count"],
-            test_count=raw["test_count"],
-            mean=tuple(raw["mean"]),
-            std=tuple(raw["std"]),
-        )
+        spec = DataSpec.from_json(json.loads(metadata["spec"]))
         saved = SavedModel(tensors, metadata["recipe"], spec, Preprocessing.of(spec))
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(

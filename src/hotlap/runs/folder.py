@@ -20,6 +20,7 @@ from hotlap.recipes import find
 from hotlap.runs.checkpoint import STATE
 from hotlap.runs.reporter import Row
 from hotlap.runs.run import Run
+from hotlap.spec import DataSpec
 
 SUMMARY = "summary.json"
 
@@ -130,6 +131,21 @@ def append_row(folder: Path, row: Row) -> None:
             f.write(json.dumps(row) + "\n")
     except OSError as error:
         raise write_error(error, path, RUN_MEND) from error
+
+
+def spec_of(folder: Path) -> DataSpec | None:
+    """What the images of the run in a folder are; None if there is no run.
+
+    Raises:
+        UserError: what is there does not read.
+    """
+    path = folder / "environment.json"
+    try:
+        return DataSpec.from_json(json.loads(path.read_text(encoding="utf-8"))["spec"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged ({error}); start the run again") from None
 
 
 def reopen(folder: Path) -> Run:

@@ -24,12 +24,14 @@ from hotlap.errors import UserError
 from hotlap.files import Notify, write_atomic
 from hotlap.inspect.classification import Analysis, Case, analyse
 from hotlap.inspect.gradcam import looked_at
-from hotlap.plan.recipe import diff
+from hotlap.plan.recipe import Recipe, diff
 from hotlap.recipes import BUILTIN
 from hotlap.recipes.reading import read_resolved
 from hotlap.report.charts import Group
 from hotlap.report.run_page import PICTURED, ClassLine, Findings, Mistake, RunView, Shown, Sureness, run_page
 from hotlap.report.words import describe_views
+from hotlap.runs.net import net_of
+from hotlap.spec import DataSpec
 
 ANALYSIS, PICTURES, PAGE = "analysis.json", "thumbnails.json", "report.html"
 SHOWN = 12  # of the worst and of the least certain images, those that the page has
@@ -151,7 +153,8 @@ def collect(folder: Path) -> RunView:
     if environment is None:
         raise UserError(f"{folder}: no run there (environment.json is missing); give a run's folder")
     summary = read_json(folder / "summary.json") or {}
-    text, name, base, changes = recipe_of(folder, environment)
+    text, made, base, changes = recipe_of(folder, environment)
+    name = made.name if made else folder.name
     found = read_json(folder / ANALYSIS)
     try:
         analysis = None if found is None else Analysis.from_json(found)
@@ -173,6 +176,7 @@ def collect(folder: Path) -> RunView:
             base=base,
             changes=changes,
             text=text,
+            net=net_of(made, DataSpec.from_json(spec), BUILTIN.get(base)) if made else None,
             environment=surroundings(environment),
             command=environment.get("command") or "",
             again=again(folder, environment),
@@ -207,8 +211,10 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def recipe_of(folder: Path, environment: Mapping[str, Any]) -> tuple[str, str, str, tuple[str, ...]]:
-    """The resolved recipe's text, its name, and the recipe it is told as a diff of with the diff's lines.
+def recipe_of(
+    folder: Path, environment: Mapping[str, Any]
+) -> tuple[str, Recipe | None, str, tuple[str, ...]]:
+    """The resolved recipe's text, the recipe, and the one it is told as a diff of with the diff's lines.
 
     That is the built-in one of its name, or if it is that one, or no such name is built in, the one it was
     made from.
@@ -217,14 +223,14 @@ def recipe_of(folder: Path, environment: Mapping[str, Any]) -> tuple[str, str, s
         text = (folder / "recipe.toml").read_text(encoding="utf-8")
         made = read_resolved(tomllib.loads(text), "recipe.toml")
     except (OSError, ValueError, UserError):  # of an older version, perhaps: the page does without
-        return "", folder.name, "", ()
+        return "", None, "", ()
     changes: list[str] = []
     for base in (made.name, environment.get("base")):
         if base in BUILTIN:
             changes = diff(BUILTIN[base], made)
             if changes:
-                return text, made.name, base, tuple(changes)
-    return text, made.name, made.name if made.name in BUILTIN else "", ()
+                return text, made, base, tuple(changes)
+    return text, made, made.name if made.name in BUILTIN else "", ()
 
 
 def again(folder: Path, environment: Mapping[str, Any]) -> str:
