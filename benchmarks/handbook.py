@@ -3,7 +3,7 @@
     python benchmarks/handbook.py
 
 docs/handbook/pictures are those of the records explain-cpu and ladder-cpu, and of the nets that chapters
-show. Tables, figures and nets stand between comments (keeping/places.py); benchmarks/record.py writes them too.
+show. Tables, figures and nets stand between comments (keeping/places.py); record.py writes them too.
 """
 
 from __future__ import annotations
