@@ -78,6 +78,13 @@ def test_only_the_least_certain_get_the_further_views(tta, share):
         assert torch.equal(got, all_views)
 
 
+def test_a_plain_view_that_is_known_is_not_computed_again():
+    made, seen = trained(), []
+    made.model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    logits_of(made, "flip_translate", 0.5)
+    assert sum(seen) == 30 + 15 * 5  # of six views one is plain
+
+
 def test_the_tricks_say_what_is_evaluated():
     labels = DATA.test.labels
     made = trained()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,7 +135,6 @@ TINY = (
 
 
 def test_devices_train_together_and_one_speaks(spawn, tmp_path):
-    import json
 
     folder = tmp_path / "run"
     with spawn(*TINY, "--devices", "2", "--out", folder, "--json") as process:
@@ -153,18 +156,11 @@ def test_bad_input_is_one_line_of_one_rank(spawn, tmp_path):
 
 
 def test_a_lost_rank_stops_the_others_and_is_named(spawn, tmp_path):
-    import os
-    import signal
-    import time
 
     folder = tmp_path / "run"
     words = (*TINY, "--devices", "2", "--epochs", "400", "--checkpoint-every", "0", "--out", folder)
     with spawn(*words) as process:
-        until = time.monotonic() + 120
-        while not (folder / "state" / "state.safetensors").is_file():
-            assert time.monotonic() < until
-            assert process.poll() is None
-            time.sleep(0.05)
+        wait_for_a_state(process, folder)
         children = ranked_processes(process.pid)
         assert len(children) == 2
         os.kill(children[1], signal.SIGKILL)
@@ -176,6 +172,14 @@ def test_a_lost_rank_stops_the_others_and_is_named(spawn, tmp_path):
     assert "internal error" not in err
     with spawn("train", "--resume", folder, "--epochs", "400") as process:
         assert process.wait(60) == 2  # the state is there, and this is not how one goes on with it
+
+
+def wait_for_a_state(process, folder: Path) -> None:
+    until = time.monotonic() + 120
+    while not (folder / "state" / "state.safetensors").is_file():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def ranked_processes(parent: int) -> list[int]:
@@ -195,16 +199,11 @@ def ranked_processes(parent: int) -> list[int]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks' processes in /proc")
 def test_terminated_together_they_save_and_go_on_in_another_number(spawn, tmp_path):
-    import signal
-    import time
 
     folder = tmp_path / "run"
     words = (*TINY, "--devices", "2", "--epochs", "40", "--checkpoint-every", "0", "--out", folder)
     with spawn(*words) as process:
-        until = time.monotonic() + 120
-        while not (folder / "state" / "state.safetensors").is_file():
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        wait_for_a_state(process, folder)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=90)
     assert process.returncode == 130, err
