@@ -210,7 +210,8 @@ def joined() -> Ranks:
             if cuda and _joined.here <= torch.cuda.device_count():
                 torch.cuda.set_device(_joined.local)
             try:
-                dist.init_process_group("nccl" if cuda else "gloo", timeout=WAIT)
+                # both, where there is CUDA: a run may be told to stay on the processor
+                dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=WAIT)
                 _words = dist.new_group(backend="gloo", timeout=WAIT) if cuda else None
             except (RuntimeError, ValueError) as error:
                 raise UserError(
