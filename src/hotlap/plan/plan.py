@@ -36,7 +36,12 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class Knob:
-    """A named schedule. Rules scale their peak values by knobs; averages read their decay from one."""
+    """A named schedule. Rules scale their peak values by knobs; averages read their decay from one.
+
+    Args:
+        name: what rules call it.
+        schedule: its value over the run.
+    """
 
     name: str
     schedule: Schedule
@@ -175,6 +180,9 @@ class Plan:
         """This plan with `roles` moved from the one rule that holds them to a new rule `name`.
 
         The new rule is a copy with `values` replaced. A rule left without roles goes.
+
+        Raises:
+            UserError: no single rule holds all of them.
         """
         holder = next((r for r in self.rules if set(roles) <= set(r.roles)), None)
         if holder is None:
