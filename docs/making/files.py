@@ -9,6 +9,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 FOLDER = "docs/reference/files"
+PAGES = (".md", ".ipynb")
 CODE = {".py": "python", ".cpp": "cpp", ".h": "cpp", ".toml": "toml"}
 LINK = re.compile(r"(?<=\]\()([^)\s:#]+)(?=(?:#[^)\s]*)?\))")  # in Markdown, to a place in the repository
 
@@ -17,7 +18,7 @@ def stand_ins(root: Path, code: set[str]) -> dict[str, str]:
     """A page for each folder without README and each file of code that a page links to, and for `code`."""
     kept = list(root.glob("*.md"))
     for folder in ("docs", "records", "benchmarks"):
-        kept += [p for s in ("md", "ipynb") for p in (root / folder).rglob(f"*.{s}")]
+        kept += [p for s in PAGES for p in (root / folder).rglob(f"*{s}")]
     linked = (Path(normpath(p.parent / link)) for p in kept for link in LINK.findall(p.read_text()))
     names = {str(p.relative_to(root)) for p in linked if needs_one(p)}
     return {f"{name}.md": stand_in(root, name) for name in sorted(names | code)}
@@ -33,12 +34,12 @@ def stand_in(root: Path, name: str) -> str:
     if place.is_file():
         return f"# {name}\n\n```{{literalinclude}} {up}{name}\n:language: {CODE[place.suffix]}\n```\n"
     found = sorted(place.iterdir())
-    lines = [f"- [{title(p)}]({up}{name}/{p.name})" if p.suffix == ".md" else f"- `{p.name}`" for p in found]
+    lines = [f"- [{title(p)}]({up}{name}/{p.name})" if p.suffix in PAGES else f"- `{p.name}`" for p in found]
     return f"# {name}/\n\n" + "\n".join(lines) + "\n"
 
 
 def title(page: Path) -> str:
-    return page.read_text().partition("\n")[0].removeprefix("# ")
+    return page.read_text().partition("\n")[0].removeprefix("# ") if page.suffix == ".md" else page.stem
 
 
 def point(app: Sphinx, name: str, text: list[str]) -> None:
