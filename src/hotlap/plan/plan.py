@@ -36,12 +36,7 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class Knob:
-    """A named schedule. Rules scale their peak values by knobs; averages read their decay from one.
-
-    Args:
-        name: what rules call it.
-        schedule: its value over the run.
-    """
+    """A named schedule. Rules scale their peak values by knobs; averages read their decay from one."""
 
     name: str
     schedule: Schedule
@@ -179,10 +174,7 @@ class Plan:
     def carve(self, name: str, *roles: Role, **values: object) -> Plan:
         """This plan with `roles` moved from the one rule that holds them to a new rule `name`.
 
-        The new rule is a copy with `values` replaced. A rule left without roles goes.
-
-        Raises:
-            UserError: no single rule holds all of them.
+        The new rule is a copy with `values` replaced. A rule without roles goes. UserError if none holds all.
         """
         holder = next((r for r in self.rules if set(roles) <= set(r.roles)), None)
         if holder is None:
