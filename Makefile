@@ -2,6 +2,7 @@
 # make test   the tests, a process a core, in a random order; those that need CIFAR-10 or a GPU skip without it
 # make test-all   those too that take long: kills, clocks, exported programs
 # make check  the one gate: format, lint, types, import direction, all tests
+# make docs   the reference as a site in build/site/, its notebooks run, its links checked
 PYTHON ?= python3
 VENV   ?= .venv
 RUN    := $(VENV)/bin
@@ -9,7 +10,7 @@ DEMO   := demo-run
 # a file's tests stay in one process, where what they share is made once
 TESTS  := $(RUN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: help demo test test-all check format clean
+.PHONY: help demo test test-all check docs format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -40,9 +41,14 @@ check: $(VENV)/.made
 	$(RUN)/lint-imports
 	$(TESTS)
 
+docs: $(VENV)/.made
+	$(RUN)/python -m sphinx -q -W --keep-going -d build/doctrees -c docs/making . build/site
+	$(RUN)/python docs/making/links.py build/site *.md docs records benchmarks
+	@echo "build/site/index.html"
+
 format: $(VENV)/.made
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
+	rm -rf $(VENV) $(DEMO) build dist docs/reference .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache

@@ -1,4 +1,4 @@
-"""hotlap: train image classifiers to a target accuracy in the least time, and see where every second went.
+"""hotlap: train image classifiers to a target accuracy in the least time, and see where every second went::
 
     import hotlap
 

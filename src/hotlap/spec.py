@@ -29,18 +29,22 @@ class DataSpec:
 
     @property
     def channels(self) -> int:
+        """Of an image."""
         return self.shape[0]
 
     @property
     def height(self) -> int:
+        """Of an image, pixels."""
         return self.shape[1]
 
     @property
     def width(self) -> int:
+        """Of an image, pixels."""
         return self.shape[2]
 
     @property
     def classes(self) -> int:
+        """How many there are."""
         return len(self.class_names)
 
     @classmethod

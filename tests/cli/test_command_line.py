@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import resource
+import shlex
 import subprocess
 import sys
 
 import pytest
 
 from conftest import PLAIN, TINY, one_line, snapshot
+from hotlap.cli.composing import compose
+from hotlap.cli.main import VERBS, build_parser
 
 # -- starting ------------------------------------------------------------------------------------
 
@@ -66,6 +70,27 @@ def test_no_words_print_the_help(cli):
     assert [verb for verb in verbs if f"  {verb} " not in done.out] == []
     for verb in verbs:
         assert cli(verb, "--help").status == 0
+
+
+EXAMPLES = [(v, line) for v in VERBS for line, _ in importlib.import_module(f"hotlap.cli.{v}").EXAMPLES]
+
+
+@pytest.mark.parametrize(("verb", "line"), EXAMPLES)
+def test_every_example_is_a_line_of_the_help_and_can_be_typed(cli, verb, line):
+    assert f"\n  {line} " in cli(verb, "--help").out
+    assert all(len(row) <= 100 for row in cli(verb, "--help").out.splitlines())
+    words = shlex.split(line.rpartition(" | ")[2])  # the end of a pipe
+    if words[0] == "hotlap":
+        args = build_parser().parse_args(words[1:])
+        assert args.verb == verb
+        if verb in ("train", "profile") and args.recipe:
+            compose(args)  # its recipe and tricks are there
+    else:
+        assert words[0] == "curl"
+
+
+def test_every_verb_has_an_example():
+    assert {verb for verb, _ in EXAMPLES} == set(VERBS)
 
 
 def test_python_dash_m_is_the_command_line():

@@ -288,6 +288,7 @@ def test_every_trick_is_listed_with_its_idea(cli):
 def test_every_trick_has_a_card(cli, name):
     cls = discover()[name]
     card = json.loads(cli("tricks", "show", name, "--json").out)
+    recipe, lines = card.pop("diff_in"), card.pop("diff")
     assert card == {
         "name": name,
         "card": inspect.getdoc(cls),
@@ -303,8 +304,18 @@ def test_every_trick_has_a_card(cli, name):
         "excludes": list(cls.excludes),
         "used_in": [r.name for r in BUILTIN.values() if name in {t.name for t in r.tricks}],
     }
+    assert lines
+    assert recipe in BUILTIN
+    keys = [line[2:].partition(" = ")[0] for line in lines]
+    assert [k for k in keys if not any(f"{k}.".startswith(f"{t}.") for t in cls.touches)] == []
     shown = " ".join(cli("tricks", "show", name).out.split())
-    for text in (card["card"], f"failures {cls.failures}", f"expected {cls.effect}", f"source {cls.source}"):
+    for text in (
+        " ".join(lines),
+        card["card"],
+        f"failures {cls.failures}",
+        f"expected {cls.effect}",
+        f"source {cls.source}",
+    ):
         assert " ".join(text.split()) in shown
 
 

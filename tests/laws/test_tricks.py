@@ -163,6 +163,29 @@ def test_there_are_tricks_and_each_is_in_a_file_of_its_own():
     assert len({cls.__module__ for cls in TRICKS.values()}) == len(TRICKS)
 
 
+def test_a_trick_is_called_as_its_file():
+    files = {name: cls.__module__.rpartition(".")[2].replace("_", "-") for name, cls in TRICKS.items()}
+    assert [name for name, file in files.items() if file != name] == []
+
+
+def test_a_trick_from_anywhere_has_a_name_of_its_own():
+    @dataclass(frozen=True)
+    class HalfTheEpochs(Trick):
+        touches = ("epochs",)
+
+        def __call__(self, plan: Plan) -> Plan:
+            return replace(plan, epochs=plan.epochs / 2)
+
+    @dataclass(frozen=True)
+    class B2(HalfTheEpochs):
+        pass
+
+    assert HalfTheEpochs().name == "half-the-epochs"
+    mine = BUILTIN["demo"].then("mine", HalfTheEpochs(), B2())
+    assert [t.name for t in mine.tricks[-2:]] == ["half-the-epochs", "b2"]
+    assert mine.plan().epochs == BUILTIN["demo"].plan().epochs / 4
+
+
 def test_tricks_are_short():
     files = [p for p in Path(hotlap.tricks.__file__).parent.glob("*.py") if p.stem != "__init__"]
     lines = {p.name: len(p.read_text().splitlines()) for p in files}

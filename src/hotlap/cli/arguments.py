@@ -18,9 +18,17 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{self.prog}: {message}; see `{self.prog} --help`")
 
 
-class HelpFormatter(argparse.HelpFormatter):
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help 100 columns wide; descriptions and examples stand as they are written."""
+
     def __init__(self, prog: str):
         super().__init__(prog, max_help_position=32, width=100)
+
+
+def examples(parser: argparse.ArgumentParser, rows: tuple[tuple[str, str], ...]) -> None:
+    """Put command lines, each with what it does, below the verb's help."""
+    width = max(len(line) for line, _ in rows)
+    parser.epilog = "examples:\n" + "\n".join(f"  {line:{width}}   {what}" for line, what in rows)
 
 
 def common(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.composing import set_in_all
 from hotlap.cli.engines import check_engine, cluster_of, engines
 from hotlap.cli.output import DONE, Output
@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from hotlap.plan.recipe import Recipe
 
 
+EXAMPLES = (
+    ("hotlap bench fast94 --runs 10", "ten seeds: mean, spread, interval"),
+    ("hotlap bench muon94 hiverge94 --runs 4", "in turn, and their seconds' ratio"),
+    ("hotlap bench muon94 --peer 'port=python port.py --seed {seed}'", "against another program"),
+)
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     parser.add_argument("recipes", nargs="+", metavar="RECIPE", help="a recipe's name or a TOML file")
     parser.add_argument(
         "--peer",

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.composing import loading, reading
 from hotlap.cli.output import DONE, Output
 
@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from hotlap.data.cleaning import Removed
 
 
+EXAMPLES = (
+    ("hotlap data list", "sets that have a name, and where they are"),
+    ("hotlap data get cifar10", "download it, check it, and make it ready"),
+    ("hotlap data check photos/ --sheets sheets/", "what is in it; a picture of each class"),
+    ("hotlap data clean --dry-run", "what in the cache has no source any more"),
+)
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="data sets, and whether they are on this machine")
     get = actions.add_parser(

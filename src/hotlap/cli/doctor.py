@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.output import DONE, Output
 from hotlap.machine.processor import check_threads
 
+EXAMPLES = (
+    ("hotlap doctor", "what was measured, and what is used"),
+    ("hotlap doctor --measure", "measure again, with the machine at rest"),
+)
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     parser.add_argument("--measure", action="store_true", help="measure this machine again")
     parser.add_argument(
         "--compiled", action="store_true", help="with --measure: also torch.compile (up to a minute)"

@@ -6,13 +6,19 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.output import DONE, MISSED, Output
 from hotlap.errors import UserError
 from hotlap.report.words import describe_views
 
+EXAMPLES = (
+    ("hotlap eval runs/first", "on what it was trained on"),
+    ("hotlap eval runs/first --data more/ --tta flip", "on other images of the same classes"),
+)
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     parser.add_argument("model", type=Path, help="a run's folder, or a model.safetensors")
     parser.add_argument("--data", metavar="SRC", help="default: what the run was trained on")
     parser.add_argument("--data-dir", type=Path, metavar="DIR")

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 from hotlap.machine.processor import check_threads
@@ -21,7 +21,15 @@ QUIET_S = 10.0  # seconds between lines of progress
 NOTE = "a quick run: it shows that the experiment runs, its numbers mean nothing"
 
 
+EXAMPLES = (
+    ("hotlap explain list", "every topic and its question"),
+    ("hotlap explain momentum --quick", "in seconds, to see that it runs"),
+    ("hotlap explain step-time --recipe muon94", "of this recipe's steps"),
+)
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     parser.add_argument("topic", help="a topic's name, or `list` for all of them")
     parser.add_argument("--data", metavar="SRC", help="cifar10 (if it is on this machine), else patterns")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data set lies")

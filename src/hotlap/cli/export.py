@@ -6,14 +6,22 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError, did_you_mean
 
 FORMATS = ("onnx", "torch", "int8")
 
 
+EXAMPLES = (
+    ("hotlap export runs/first", "ONNX, with resizing and all inside it"),
+    ("hotlap export runs/first --format int8", "8 bits, calibrated on training images"),
+    ("hotlap export runs/first --format torch --out first.pt2", "a torch.export program"),
+)
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     parser.add_argument("model", type=Path, metavar="RUN", help="a run's folder, or a model.safetensors")
     parser.add_argument(
         "--format",

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.composing import set_in_all
 from hotlap.cli.engines import check_engine, cluster_of, engines
 from hotlap.cli.output import DONE, Output
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from hotlap.plan.recipe import Recipe
 
 
+EXAMPLES = (
+    ("hotlap ladder page", "time every rung of the series, and project its run"),
+    ("hotlap ladder after", "what came later"),
+    ("hotlap ladder 'page/1*' --full --seeds 3", "train the last ten, three seeds each"),
+)
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     parser.add_argument(
         "rungs",
         nargs="*",

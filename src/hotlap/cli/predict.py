@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.output import BAD_INPUT, DONE, Output
 from hotlap.errors import UserError, did_you_mean
 
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 FORMATS = ("table", "csv", "jsonl")
 
 
+EXAMPLES = (
+    ("hotlap predict runs/first photo.jpg more/ 'other/*.png'", "a table, an image a row"),
+    ("hotlap predict runs/first more/ --format csv --min-probability 0.8", "no label where it is unsure"),
+    ("find . -name '*.png' | hotlap predict runs/first - --format jsonl", "paths from another program"),
+)
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     parser.add_argument("model", type=Path, help="a run's folder, or a model.safetensors")
     parser.add_argument(
         "images",

@@ -6,15 +6,21 @@ import argparse
 import time
 from pathlib import Path
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.composing import changes, compose, loading
 from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 from hotlap.files import slug
 from hotlap.machine.processor import check_threads
 
+EXAMPLES = (
+    ("hotlap profile muon94", "by operation and part of the net; a roofline"),
+    ("hotlap profile muon94 --set numerics.kernels=none", "with PyTorch's operations only"),
+)
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     parser.add_argument(
         "recipe", nargs="?", default="muon94", help="a recipe's name or a TOML file (default: muon94)"
     )

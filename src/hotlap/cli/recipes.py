@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.composing import loading, reading
 from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from hotlap.runs.net import NetPicture
 
 
+EXAMPLES = (
+    ("hotlap recipes list", "every built-in recipe"),
+    ("hotlap recipes show fast94", "its tricks, and every value of its plan"),
+    ("hotlap recipes show --data photos/", "what would be trained on these, and why"),
+    ("hotlap recipes diff airbench94 muon94", "exactly what changes from one to the other"),
+    ("hotlap recipes copy muon94 mine.toml", "a recipe of your own, to edit and train"),
+)
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     common(actions.add_parser("list", help="every built-in recipe"))
     show = actions.add_parser("show", help="a recipe's tricks and its whole plan")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.output import DONE, Output
+
+EXAMPLES = (("hotlap report runs/first", "draw its page again"),)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
     common(parser)
 

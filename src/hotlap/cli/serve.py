@@ -5,12 +5,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.output import DONE, Output
 from hotlap.errors import UserError
 
+EXAMPLES = (
+    ("hotlap serve runs/first", "a page to drop pictures on, at port 8000"),
+    ("curl --data-binary @photo.jpg localhost:8000/predict", "the same from another program"),
+)
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     parser.add_argument("model", type=Path, metavar="RUN", help="a run's folder, or a model.safetensors")
     parser.add_argument(
         "--host", default="127.0.0.1", help="default: 127.0.0.1, this machine alone; 0.0.0.0 lets others in"

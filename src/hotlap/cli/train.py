@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotlap.cli.arguments import common
+from hotlap.cli.arguments import common, examples
 from hotlap.cli.composing import changes, compose, loading
 from hotlap.cli.output import DONE, MISSED, Output
 from hotlap.errors import UserError
@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     from hotlap.plan.recipe import Recipe
 
 
+EXAMPLES = (
+    ("hotlap train demo --data patterns --target 94", "the images that come with hotlap"),
+    ("hotlap train --data photos/", "a folder a class; the recipe is chosen"),
+    ("hotlap train --data photos/ --minutes 5 --balance", "all of it in five minutes"),
+    ("hotlap train muon94 --seed 1 --set batch_size=1000", "CIFAR-10, downloaded if it must be"),
+    ("hotlap train airbench94 --without lookahead --with ema", "one trick in place of another"),
+    ("hotlap train fast94 --data set.npz --from runs/first", "from another run's weights"),
+    ("hotlap train --resume runs/first", "go on with an interrupted run"),
+)
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
+    examples(parser, EXAMPLES)
     parser.add_argument(
         "recipe",
         nargs="?",

@@ -1,13 +1,15 @@
 """Where time is counted. The intervals never overlap and are never mixed.
 
-| interval | what |
-|---|---|
-| `cold` | process start (from Python: the call) to the first step, less `load` and `compile` |
-| `load` | reading the data set from disk and moving it to the device |
-| `compile` | measuring and building what a machine lacks yet; compile, capture and warm-up, on dummy data |
-| `train` | from uint8 data on the device to the final weights |
-| `eval` | the final evaluation with its views |
-| `watch` | evaluations, checkpoints and logs between epochs, which no claim counts |
+=========  ==============================================================================================
+interval   what
+=========  ==============================================================================================
+`cold`     process start (from Python: the call) to the first step, less `load` and `compile`
+`load`     reading the data set from disk and moving it to the device
+`compile`  measuring and building what a machine lacks yet; compile, capture and warm-up, on dummy data
+`train`    from uint8 data on the device to the final weights
+`eval`     the final evaluation with its views
+`watch`    evaluations, checkpoints and logs between epochs, which no claim counts
+=========  ==============================================================================================
 """
 
 from __future__ import annotations

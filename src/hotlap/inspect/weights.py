@@ -17,10 +17,10 @@ class WeightTrace:
 
     Args:
         layers: names of the filter tensors.
-        norms: (steps + 1, layers), |w| before the first step and after each.
-        gradients: (steps, layers), |g| of the batch mean's gradient, without weight decay. Read back from
+        norms: (steps + 1, layers), their lengths before the first step and after each.
+        gradients: (steps, layers), length of the batch mean's gradient, without weight decay. Read back from
             the velocity of SGD in Page's form: empty with another optimizer, no numbers where the rate is 0.
-        moves: (steps, layers), length of each step relative to |w| before it.
+        moves: (steps, layers), length of each step relative to the weights' before it.
         cosines: (steps, layers), between gradient and weights; 0 for scale-free weights.
         turns: (steps, layers), between a gradient and the one before it; 0 at the first step.
     """

@@ -114,6 +114,7 @@ class RunProfile:
 
     @property
     def steps_s(self) -> float:
+        """Of all steps, projected."""
         return sum(s.seconds for s in self.stretches)
 
     @property

@@ -2,12 +2,15 @@
 
 Every parameter a description builds has a *role*, which is what optimizer rules are written against:
 
-| role | what |
-|---|---|
-| `filter` | weights of convolutions, (out, in, kh, kw), or (out, 1, kh, kw) of channels by themselves |
-| `norm_weight`, `norm_bias` | per-channel scale and shift of a norm, (channels,) |
-| `stem_bias` | bias of a fixed whitening stem, (filters,) |
-| `head_weight`, `head_bias` | the classifier, (classes, features) and (classes,) |
+==========================  =====================================================================
+role                        what
+==========================  =====================================================================
+`filter`                    weights of convolutions, (out, in, kh, kw), or (out, 1, kh, kw) of
+                            channels by themselves
+`norm_weight`, `norm_bias`  per-channel scale and shift of a norm, (channels,)
+`stem_bias`                 bias of a fixed whitening stem, (filters,)
+`head_weight`, `head_bias`  the classifier, (classes, features) and (classes,)
+==========================  =====================================================================
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class SGD:
 class LARS:
     """Nesterov steps as long as the weights' norm says, layer by layer.
 
-    With g the gradient plus weight_decay * w, u = g |w| / (|g| + eps): `v = m v + u; w -= lr (u + m v)`,
+    With g the gradient plus weight_decay * w, `u = g |w| / (|g| + eps)`: `v = m v + u; w -= lr (u + m v)`,
     so lr is the change relative to the weights. Source: You, Gitman, Ginsburg (2017).
 
     Args:

@@ -174,7 +174,7 @@ class Plan:
     def carve(self, name: str, *roles: Role, **values: object) -> Plan:
         """This plan with `roles` moved from the one rule that holds them to a new rule `name`.
 
-        The new rule is a copy with `values` replaced. A rule left without roles goes.
+        The new rule is a copy with `values` replaced. A rule without roles goes. UserError if none holds all.
         """
         holder = next((r for r in self.rules if set(roles) <= set(r.roles)), None)
         if holder is None:

@@ -19,7 +19,12 @@ from hotlap.plan.trick import Trick
 
 @dataclass(frozen=True)
 class Set:
-    """One value of the plan given outright: `Set("epochs", 10.0)`, by its key in the resolved text."""
+    """One value of the plan given outright: `Set("epochs", 10.0)`.
+
+    Args:
+        key: dotted, as `hotlap recipes show` lists it.
+        value: what it shall be.
+    """
 
     key: str
     value: Value
@@ -63,6 +68,13 @@ class Recipe:
 
         A trick or setting that is already there is replaced where it stands.
 
+        Args:
+            name: what the next one is called.
+            steps: tricks, and settings whose keys have dots.
+            without: names of tricks to leave out.
+            summary, data: its own; by default those of this one.
+            settings: values of the plan by keys without dots, such as `epochs=4.0`.
+
         Raises:
             UserError: if `without` names a trick that is not there, or tricks exclude each other.
         """
@@ -87,11 +99,12 @@ class Recipe:
         return made
 
     def starting_from(self, path: str) -> Recipe:
-        """This recipe, from the weights of another run or of a safetensors file."""
+        """This recipe, from the weights at `path`: a run's folder, or a safetensors file."""
         return replace(self, root=replace(self.root, start=FromRun(path)))
 
     @property
     def tricks(self) -> tuple[Trick, ...]:
+        """Its tricks, in sequence."""
         return tuple(step for step in self.steps if isinstance(step, Trick))
 
     def plan(self) -> Plan:

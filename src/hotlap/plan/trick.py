@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -37,9 +38,10 @@ class Trick(ABC):
 
     @property
     def name(self) -> str:
-        """The trick's name: its module's, with dashes."""
+        """The trick's name: its class's, in small letters with dashes."""
         return trick_name(type(self))
 
 
 def trick_name(cls: type[Trick]) -> str:
-    return cls.__module__.rpartition(".")[2].replace("_", "-")
+    """`flip-tta` of `FlipTta`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()

@@ -20,9 +20,12 @@ class Result:
         recipe, data, seed: what was run.
         accuracy: test accuracy in percent, with the plan's weights and views.
         target: the recipe's target, in percent; 0 is none.
-        history: one row an epoch.
+        history: one row an epoch: `epoch`; `step`; `train_loss`, its mean in nats; `train_accuracy`, percent;
+            `test_accuracy`, percent from one view, or None where it was not looked at; and since the first
+            step `train_s`, seconds, and `images_per_s`.
         clocks: seconds by interval; see `hotlap.engine.clock`.
         folder: the run's folder.
+        summary: what its `summary.json` holds.
         model: the trained network, holding the evaluated weights, in evaluation mode.
         spec: the data's description.
         report: the page of the run; None if it could not be drawn.

@@ -11,7 +11,7 @@ class Lars(Trick):
     """Steps of the convolutions as long as their weights' norm says, layer by layer.
 
     For weights before a norm only the step relative to the weights counts, and weight decay brings it to the
-    same value for every layer in the long run (post 6). LARS sets it outright: u = g |w| / |g|.
+    same value for every layer in the long run (post 6). LARS sets it outright: `u = g |w| / |g|`.
 
     Args:
         lr: the change a step, relative to the weights, before momentum adds up 1 / (1 - momentum) of them.
