@@ -2,8 +2,8 @@
 
     python tests/release/contents.py dist
 
-The wheel holds the package as git has it, and its metadata. The source distribution holds the repository as git
-has it, without what neither builds hotlap nor tests it.
+The wheel holds the package as git has it, and its metadata. The source distribution holds the repository as
+git has it, without what neither builds hotlap nor tests it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,11 @@ def faults(path: Path) -> list[str]:
     return [
         *(f"{path.name}: lacks {name}" for name in sorted((wanted.keys() | made) - held.keys())),
         *(f"{path.name}: holds {name}" for name in sorted(held.keys() - wanted.keys() - made)),
-        *(f"{path.name}: {x} is not as git has it" for x in sorted(wanted) if held.get(x, wanted[x]) != wanted[x]),
+        *(
+            f"{path.name}: {x} is not as git has it"
+            for x in sorted(wanted)
+            if held.get(x, wanted[x]) != wanted[x]
+        ),
         *(f"{path.name}: {line}" for line in told_wrong(held.get(metadata, b""))),
     ]
 
@@ -79,7 +83,7 @@ def told_wrong(metadata: bytes) -> list[str]:
 def main(folder: Path) -> int:
     paths = sorted(folder.glob("*.whl")) + sorted(folder.glob("*.tar.gz"))
     if len(paths) != 2:
-        print(f"{folder}: holds {len(paths)} distributions; a wheel and a source distribution are made by `make dist`")
+        print(f"{folder}: holds {len(paths)} distributions, not a wheel and a source; run `make dist`")
         return 1
     wrong = [line for path in paths for line in faults(path)]
     for path in paths:

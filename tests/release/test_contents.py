@@ -1,4 +1,4 @@
-"""What would be released holds the package and nothing else, says what it needs, and is told of in CHANGELOG."""
+"""What would be released holds the package and nothing else, asks for what it needs, and is in CHANGELOG."""
 
 from __future__ import annotations
 

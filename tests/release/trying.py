@@ -2,9 +2,9 @@
 
     python3.12 tests/release/trying.py dist
 
-Environments are made by the interpreter that runs this, in a temporary folder ($TMPDIR says where), with an empty
-cache, and out of sight of the checkout. torch is the one that constraints.txt pins; everything else is the newest
-that fits. What needs an extra must say so in one line, as none is installed. The seconds are of whole processes.
+Environments are made by the interpreter that runs this, in a temporary folder ($TMPDIR says where), with an
+empty cache, and out of sight of the checkout. torch is the one that constraints.txt pins, everything else the
+newest that fits. No extra is installed, and what needs one must say so in one line. Seconds are of processes.
 """
 
 from __future__ import annotations
@@ -32,56 +32,57 @@ REFUSED = (  # what needs an extra, and which
 
 
 class Tried:
-    """One distribution, installed in an environment of its own."""
+    """One distribution, installed in an environment of its own, and how much went wrong with it."""
 
     def __init__(self, folder: Path):
-        self.bin, self.cwd, self.wrong = folder / "env" / "bin", folder / "elsewhere", 0
+        self.folder, self.bin, self.wrong = folder, folder / "env" / "bin", 0
+        self.cwd, self.third = folder / "elsewhere", folder / "third"
         self.cwd.mkdir()
-        mine = ("PYTHON", "HOTLAP", "VIRTUAL_ENV")
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(mine)}
+        self.third.mkdir()
+        others = ("PYTHON", "HOTLAP", "VIRTUAL_ENV")  # what would bring in the checkout or what a user has
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(others)}
         self.env["HOTLAP_CACHE"] = str(folder / "cache")
-        self.env["PATH"] = f"{self.bin}:{os.environ['PATH']}"
 
-    def run(self, *words: str | Path, said: str = "", status: int = 0, cwd: Path | None = None) -> str:
-        """What a command writes; it must end with `status`, and what it writes match `said`."""
+    def run(self, name: str, *words: str | Path, said: str = "", status: int = 0, cwd: Path | None = None):
+        """A command of the environment: it must end with `status`, and `said` be in what it writes."""
         start = time.monotonic()
-        done = subprocess.run(words, env=self.env, cwd=cwd or self.cwd, capture_output=True, text=True)
+        command = [self.bin / name, *words]
+        done = subprocess.run(command, env=self.env, cwd=cwd or self.cwd, capture_output=True, text=True)
         took, told = time.monotonic() - start, done.stdout + done.stderr
-        lines = done.stderr.count("\n")
-        good = done.returncode == status and re.search(said, told) and (status != 2 or lines == 1)
-        print(f"  {took:6.1f} s  {'' if good else 'WRONG: '}{' '.join(map(str, words))[:100]}", flush=True)
-        if status == 2 and good:
-            print(f"            {done.stderr.strip()}")
+        one_line = status != 2 or (done.stdout, done.stderr.count("\n")) == ("", 1)
+        good = done.returncode == status and re.search(said, told, re.M) and one_line
+        shown = " ".join(str(w).replace(f"{self.folder}/", "") for w in (name, *words))
+        print(f"{took:7.1f} s  {shown}", flush=True)
+        for line in told.splitlines():
+            if not good or status == 2 or re.match(r"(demo on .*%|seconds:|curve:)", line):
+                print(f"           {line}")
         if not good:
             self.wrong += 1
-            print(f"status {done.returncode}, wanted {status} and {said!r}\n{told}")
-        return told
-
-    def hotlap(self, *words: str | Path, **expected: object) -> str:
-        return self.run("hotlap", *words, **expected)
+            print(
+                f"WRONG: status {done.returncode}, wanted {status}, in one line where it is 2, and {said!r}"
+            )
 
     def install(self, distribution: Path) -> None:
-        self.run(sys.executable, "-m", "venv", self.bin.parent)
-        self.run(self.bin / "pip", "install", "--quiet", TORCH, distribution)
-        size = sum(p.stat().st_size for p in self.bin.parent.rglob("*") if p.is_file() and not p.is_symlink())
-        print(f"            {size / 1e6:,.0f} MB in the environment")
+        start = time.monotonic()
+        subprocess.run([sys.executable, "-m", "venv", self.bin.parent], env=self.env, check=True)
+        self.run("pip", "install", "--quiet", TORCH, distribution)
+        took = time.monotonic() - start
+        held = (p for p in self.bin.parent.rglob("*") if p.is_file() and not p.is_symlink())
+        print(f"{took:7.1f} s  for an environment of {sum(p.stat().st_size for p in held) / 1e6:,.0f} MB")
 
-    def as_a_new_user(self, version: str) -> None:
-        self.hotlap("--version", said=rf"^hotlap {re.escape(version)}\n")
-        self.run("python", "-c", "import hotlap; print(hotlap.__file__)", said=f"^{self.bin.parent}/lib")
-        told = self.hotlap(
-            *("train", "demo", "--data", "patterns", "--target", "94", "--out", "run"),
-            said=r"curve: not drawn, .* pip install 'hotlap\[plots\]'\n",
-        )
-        print("".join(f"            {line}\n" for line in told.splitlines() if re.match(r"demo on .*%|sec", line)), end="")
-        self.hotlap("doctor", said="arithmetic|fastest")
+    def use(self, version: str) -> None:
+        """As a new user does."""
+        self.run("hotlap", "--version", said=rf"^hotlap {re.escape(version)}$")
+        self.run("python", "-c", "import hotlap; print(hotlap.__file__)", said=f"^{self.bin.parent}/lib/")
+        words = ("demo", "--data", "patterns", "--target", "94", "--out", "run")
+        self.run("hotlap", "train", *words, said=r"^curve: not drawn, .* pip install 'hotlap\[plots\]'$")
+        self.run("hotlap", "doctor", said="^will be used$")
         self.run("python", "-c", PICTURE)
-        other = self.cwd.parent / "third"
-        other.mkdir()
-        self.hotlap("predict", self.cwd / "run", self.cwd / "picture.png", said=r"picture\.png .*%", cwd=other)
+        picture = self.cwd / "picture.png"
+        self.run("hotlap", "predict", self.cwd / "run", picture, said=r"picture\.png .*%", cwd=self.third)
         (self.cwd / "pictures.parquet").write_bytes(b"PAR1" * 4)
         for extra, words in REFUSED:
-            self.hotlap(*words, said=rf"pip install 'hotlap\[{extra}\]'", status=2)
+            self.run("hotlap", *words, said=rf"pip install 'hotlap\[{extra}\]'", status=2)
 
 
 def main(folder: Path) -> int:
@@ -93,7 +94,7 @@ def main(folder: Path) -> int:
             tried = Tried(Path(place).resolve())
             tried.install(path)
             if not tried.wrong:
-                tried.as_a_new_user(version)
+                tried.use(version)
         wrong += tried.wrong
     print(f"{wrong} went wrong" if wrong else "everything went as it should")
     return bool(wrong)
