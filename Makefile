@@ -3,6 +3,8 @@
 # make test-all   those too that take long: kills, clocks, exported programs
 # make check  the one gate: format, lint, types, import direction, all tests
 # make docs   the reference as a site in build/site/, its notebooks run, its links checked
+# make dist   wheel and source distribution in dist/, with what is in them checked
+# make try-dist   both installed by pip alone into fresh environments and tried there; with PYTHON=python3.12 by that one
 PYTHON ?= python3
 VENV   ?= .venv
 RUN    := $(VENV)/bin
@@ -10,7 +12,7 @@ DEMO   := demo-run
 # a file's tests stay in one process, where what they share is made once
 TESTS  := $(RUN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: help demo test test-all check docs format clean
+.PHONY: help demo test test-all check docs dist try-dist format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -45,6 +47,16 @@ docs: $(VENV)/.made
 	$(RUN)/python -m sphinx -q -W --keep-going -d build/doctrees -c docs/making . build/site
 	$(RUN)/python docs/making/links.py build/site *.md docs records benchmarks
 	@echo "build/site/index.html"
+
+dist: $(VENV)/.made
+	@test -z "$$(git status --porcelain)" || { echo "make dist: there are changes that are not committed" >&2; exit 1; }
+	@rm -rf dist
+	$(RUN)/python -m build --no-isolation --outdir dist
+	$(RUN)/python -m twine check --strict dist/*
+	$(RUN)/python tests/release/contents.py dist
+
+try-dist: dist
+	$(PYTHON) tests/release/trying.py dist
 
 format: $(VENV)/.made
 	$(RUN)/ruff format .

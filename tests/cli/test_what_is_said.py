@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import numpy as np
 import pytest
 
 import hotlap
-from conftest import TINY, one_line
+from conftest import PLAIN, TINY, one_line
 from hotlap.engine.evaluate import guessing_up_to
 from hotlap.machine import processor
 from hotlap.machine.kernels import build, choice
@@ -77,6 +80,28 @@ def test_without_a_compiler_the_end_says_that_it_was_slower(cli, tmp_path, monke
     assert "slower than it could be" not in done.out
     monkeypatch.setattr(choice, "library_of", lambda _: build.NO_SUCH_PROCESSOR)  # nothing to mend
     assert "slower than it could be" not in cli(*words, "--out", tmp_path / "c").out
+
+
+def test_without_matplotlib_the_end_says_that_nothing_is_drawn(cli, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = cli("train", *TINY, "--out", tmp_path / "r", "--json")
+    assert done.status == 0, done.err
+    assert "curve: not drawn, as matplotlib is missing; pip install 'hotlap[plots]'" in done.err.splitlines()
+    assert json.loads(done.out)["curve"] is None
+    words = ("--data", "patterns:200,50", "--seconds", "0.01", *PLAIN, "--set", "batch_size=50")
+    done = cli("ladder", "demo", *words, "--out", tmp_path / "l")
+    assert done.status == 0, done.err
+    report, pictures = done.out.splitlines()[-2:]
+    assert report == f"report:   {tmp_path / 'l' / 'report.html'}"
+    assert pictures == "pictures: not drawn, as matplotlib is missing; pip install 'hotlap[plots]'"
+
+
+@pytest.mark.parametrize("verb", ["bench", "ladder"])
+def test_without_ray_nothing_is_measured(cli, verb, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = cli(verb, "demo", "--data", "patterns:200,50", "--engine", "ray")
+    assert (done.status, done.out) == (2, "")
+    assert one_line(done.err) == "hotlap: --engine ray: Ray is not installed; pip install 'hotlap[ray]'"
 
 
 def test_help_says_what_the_defaults_are_and_what_may_be_set(cli):

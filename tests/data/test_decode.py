@@ -431,7 +431,7 @@ def test_what_is_no_file_is_unreadable(tmp_path):
     assert unreadable(tmp_path) == "a folder, not an image"
     os.mkfifo(tmp_path / "pipe")
     assert unreadable(tmp_path / "pipe") == "not a file"
-    assert "null byte" in unreadable("a\0b")
+    assert "embedded null" in unreadable("a\0b")
     closed = io.BytesIO(b"x")
     closed.close()
     assert "closed" in unreadable(closed)

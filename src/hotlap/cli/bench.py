@@ -124,8 +124,7 @@ def run(args: argparse.Namespace) -> int:
     summary = bench.summary()
     say_summary(bench, summary, out)
     files = save(bench, summary)
-    for name, path in files.items():
-        out.say(f"{name + ':':<9}{path}")
+    out.files(files)
     out.result(
         {
             "folder": str(folder),

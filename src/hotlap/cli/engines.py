@@ -33,6 +33,10 @@ def check_engine(args: argparse.Namespace) -> None:
             raise UserError(f"--{option}: is of a cluster; give --engine ray too")
     if args.workers is not None and args.workers < 1:
         raise UserError(f"--workers {args.workers}: give 1 or more")
+    if args.engine == "ray":
+        from hotlap.measure.cluster import need_ray
+
+        need_ray()
 
 
 def cluster_of(args: argparse.Namespace, device: str, notify: Notify) -> Cluster:

@@ -86,8 +86,7 @@ def run(args: argparse.Namespace) -> int:
     rows = compare(ladder.rungs())
     say_table(rows, out)
     files = save(ladder, rows, args.full)
-    for name, path in files.items():
-        out.say(f"{name + ':':<9}{path}")
+    out.files(files)
     out.result(
         {
             "folder": str(folder),

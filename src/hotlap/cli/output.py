@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
 
@@ -67,6 +69,17 @@ class Output:
                 for i, (c, w) in enumerate(zip(row, widths, strict=True))
             )
             self.say("  ".join(cells).rstrip())
+
+    def files(self, paths: Mapping[str, Path]) -> None:
+        """Where files lie, by what they are; the pictures that would be among them need matplotlib."""
+        from hotlap.report.plots import NOT_DRAWN, has_plots
+
+        rows = [(name, str(path)) for name, path in paths.items()]
+        if not has_plots():
+            rows.append(("pictures", NOT_DRAWN))
+        width = max(len(name) for name, _ in rows) + 2
+        for name, what in rows:
+            self.say(f"{name + ':':<{width}}{what}")
 
     def console(self) -> Console:
         from rich.console import Console

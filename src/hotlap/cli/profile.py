@@ -71,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
     out.say()
     facts = machine_facts()
     files = save(found, folder, facts)
-    for what, path in files.items():
-        out.say(f"{what + ':':<15}{path}")
+    out.files(files)
     paths = {what: str(path) for what, path in files.items()}
     out.result({**as_json(found), "machine": facts, "folder": str(folder), "files": paths})
     return DONE

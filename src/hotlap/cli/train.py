@@ -103,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
     from hotlap.engine.clock import process_age
     from hotlap.machine.ranks import joined
     from hotlap.report.curve import save_curve
+    from hotlap.report.plots import NOT_DRAWN
     from hotlap.runs.choosing import sized
     from hotlap.runs.execute import execute
     from hotlap.runs.folder import default_folder, reopen
@@ -171,8 +172,8 @@ def run(args: argparse.Namespace) -> int:
     if result.summary["lacks"]:
         out.say(f"slower than it could be, without hotlap's own kernels: {result.summary['lacks']}")
     out.say(f"run:   {result.folder}")
-    if curve:
-        out.say(f"curve: {curve}")
+    if not fitted_once:
+        out.say(f"curve: {curve or NOT_DRAWN}")
     if result.report:
         out.say(f"report: {result.report}")
     drawn = {

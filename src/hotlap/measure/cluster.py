@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from hotlap.errors import UserError
@@ -17,7 +18,16 @@ from hotlap.machine.processor import processors
 
 J = TypeVar("J", bound=tuple[Any, ...])
 MOST_LOST = 8  # workers that may be lost with the same job, before the job is what loses them
-MEND = "pip install 'hotlap[ray]'"
+
+
+def need_ray() -> None:
+    """Refuse where Ray is missing, before anything is measured.
+
+    Raises:
+        UserError: with the line that installs it.
+    """
+    if find_spec("ray") is None:
+        raise UserError("--engine ray: Ray is not installed; pip install 'hotlap[ray]'")
 
 
 class Cluster:
@@ -44,10 +54,9 @@ class Cluster:
     ):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        try:
-            import ray
-        except ImportError:
-            raise UserError(f"--engine ray: Ray is not installed; {MEND}") from None
+        need_ray()
+        import ray
+
         self.ray, self.threads, self.gpu, self.notify = ray, threads, gpu, notify
         settings: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
         if address is None:

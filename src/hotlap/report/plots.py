@@ -19,6 +19,8 @@ SVG_SETTINGS = {
     "svg.fonttype": "none",  # letters as letters
     "font.sans-serif": ["DejaVu Sans", "Verdana"],  # as wide as each other
 }
+INSTALL = "pip install 'hotlap[plots]'"
+NOT_DRAWN = f"not drawn, as matplotlib is missing; {INSTALL}"
 # drawn dark on white, a picture turns about in the dark, as pages turn those they hold
 IN_THE_DARK = "<style>@media (prefers-color-scheme:dark){svg{filter:invert(.91) hue-rotate(180deg)}}</style>"
 
@@ -37,9 +39,7 @@ def need_plots(what: str) -> None:
         UserError: with the line that installs it.
     """
     if not has_plots():
-        raise UserError(
-            f"{what}: draws pictures with matplotlib, which is missing; pip install 'hotlap[plots]'"
-        )
+        raise UserError(f"{what}: draws pictures with matplotlib, which is missing; {INSTALL}")
 
 
 def new_figure(
