@@ -11,11 +11,12 @@ import pytest
 
 import handbook
 from hotlap.recipes import find
-from keeping import store
+from keeping import front, store
+from keeping.kinds.runs import RACE
 from keeping.places import PLACE
 from keeping.record import README, RECIPES, RECORDS, ROOT, SUMMARY, all_records
 
-QUOTING = [ROOT / "README.md", *sorted((ROOT / store.HANDBOOK).glob("*.md"))]
+QUOTING = store.quoting()
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_pages_made_from_nothing_are_those_that_are_here(copy):
     (copy / "docs" / "results.md").unlink()
     for path in copy.glob(f"records/**/{README}"):
         path.unlink()
-    for path in (copy / README, *(copy / store.HANDBOOK).glob("*.md")):
+    for path in store.quoting(copy):
         path.write_text(PLACE.sub(r"\1\5", path.read_text()))
     assert not re.search(RATIO, (copy / README).read_text())
     store.write(copy)
@@ -135,8 +136,8 @@ def test_every_picture_that_a_page_shows_is_there():
 
 def test_pictures_are_those_that_are_shown_and_small(tmp_path):
     """Drawn anew they say the same: the words and the kinds of things in them, whoever's matplotlib it is."""
-    here = {p.name: p for p in handbook.PICTURES.glob("*")}
-    drawn = {p.name: p for p in handbook.pictures(tmp_path)}
+    here = {p.name: p for p in (front.PICTURES / RACE, *handbook.PICTURES.glob("*"))}
+    drawn = {p.name: p for p in (front.picture(tmp_path), *handbook.pictures(tmp_path))}
     assert set(here) == set(drawn)
     pages = "".join(p.read_text() for p in QUOTING)
     for name, path in here.items():

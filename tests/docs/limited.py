@@ -1,0 +1,80 @@
+"""`hotlap` as test_readme.py has it: what was typed, and after it what makes it short.
+
+    python limited.py WORD ...
+
+A later option takes the place of an earlier one, so a command goes through its own words first and fails if one
+of them is wrong. Writes the words into the file $README_RAN; serves until it has answered once.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+PLAIN = (
+    *("--threads", "1", "--set", "numerics.precision=fp32", "--set", "numerics.memory_format=channels_last"),
+    *("--set", "numerics.compile=off"),
+)
+SMALL = (*PLAIN[2:], "--set", "net.widths=[8,8,8]", "--set", "batch_size=50")
+LIMITS = {
+    "train": (*PLAIN[:2], *SMALL, "--epochs", "1"),
+    "profile": (*PLAIN[:2], *SMALL, "--epochs", "1", "--seconds", "0.2"),
+    "bench": (*PLAIN[:2], *SMALL, "--set", "epochs=1.0", "--runs", "2"),
+    "explain": (*PLAIN[:2], "--quick", "--data", "patterns:600,200"),
+}
+
+
+def limits(words: list[str]) -> tuple[str, ...]:
+    found = LIMITS.get(words[0], ())
+    if "patterns" in words:
+        found += ("--data", "patterns:400,100")
+    if "--target" in words:
+        found += ("--target", "1")
+    return found
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    with open(os.environ["README_RAN"], "a") as ran:
+        ran.write(json.dumps(words) + "\n")
+    from data.tiny_cifar import tiny
+    from hotlap.cli.main import main as hotlap
+    from hotlap.data.cifar import SETS
+
+    # CIFAR-10 in its official files, with fewer images in each
+    gc.get_referents(SETS)[0]["cifar10"] = tiny("cifar10", 40, 40, (3, 32, 32))
+    if words[0] != "serve":
+        return hotlap([*words, *limits(words)])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    threading.Thread(target=stop, args=(f"http://127.0.0.1:{port}/",), daemon=True).start()
+    return hotlap([*words, "--port", str(port)])
+
+
+def stop(address: str) -> None:
+    """Ctrl-C, once the page is there; a page that never is ends the process otherwise."""
+    for _ in range(600):
+        try:
+            assert b"<html" in urlopen(address, timeout=10).read()
+        except (URLError, ConnectionError):
+            time.sleep(0.1)
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
+            return
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
