@@ -3,7 +3,8 @@
     python benchmarks/handbook.py
 
 docs/pictures/race.svg is of the record that keeping/front.py names; docs/handbook/pictures are those of the
-records explain-cpu and ladder-cpu, and of the nets that chapters show. Tables, figures and nets stand between comments (keeping/places.py); record.py writes them too.
+records explain-cpu and ladder-cpu, and of the nets that chapters show. Tables, figures and nets stand between
+comments (keeping/places.py); record.py writes them too.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python limited.py WORD ...
 
-A later option takes the place of an earlier one, so a command goes through its own words first and fails if one
-of them is wrong. Writes the words into the file $README_RAN; serves until it has answered once.
+A later option takes the place of an earlier one: a command goes through its own words first, and fails if one
+is wrong. Writes the words into the file $README_RAN; serves until it has answered once.
 """
 
 from __future__ import annotations
@@ -21,17 +21,14 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import PLAIN
 
-PLAIN = (
-    *("--threads", "1", "--set", "numerics.precision=fp32", "--set", "numerics.memory_format=channels_last"),
-    *("--set", "numerics.compile=off"),
-)
-SMALL = (*PLAIN[2:], "--set", "net.widths=[8,8,8]", "--set", "batch_size=50")
+SMALL = (*PLAIN, "--set", "net.widths=[8,8,8]", "--set", "batch_size=20", "--set", "epochs=1.0")
 LIMITS = {
-    "train": (*PLAIN[:2], *SMALL, "--epochs", "1"),
-    "profile": (*PLAIN[:2], *SMALL, "--epochs", "1", "--seconds", "0.2"),
-    "bench": (*PLAIN[:2], *SMALL, "--set", "epochs=1.0", "--runs", "2"),
-    "explain": (*PLAIN[:2], "--quick", "--data", "patterns:600,200"),
+    "train": SMALL,
+    "profile": (*SMALL, "--seconds", "0.2"),
+    "bench": (*SMALL, "--runs", "2"),
+    "explain": ("--threads", "1", "--quick", "--data", "patterns:600,200"),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`(hotlap [^`]+)`")
@@ -36,7 +37,7 @@ def of_hotlap(script: str) -> list[list[str]]:
     for words in commands(script):
         if words[0] == "hotlap":
             found.append(words[1:])
-        elif ("-m", "hotlap") in zip(words, words[1:], strict=False):
+        elif ("-m", "hotlap") in pairwise(words):
             found.append(words[words.index("hotlap") + 1 :])
     return found
 

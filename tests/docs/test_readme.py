@@ -27,11 +27,10 @@ from PIL import Image
 
 from data.own_sets import write_tree
 from data.tiny_cifar import random_splits, tiny, write_folder
+from docs.shell import FENCE, fences, named, of_hotlap
 from hotlap.cli.composing import compose
 from hotlap.cli.main import build_parser
 from hotlap.recipes import find
-
-from docs.shell import FENCE, fences, named, of_hotlap
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -115,7 +114,9 @@ def run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
         "HOTLAP_DATA": str(folder / "data"),
         "README_RAN": str(folder / "ran"),
         "OMP_NUM_THREADS": "1",
-        **{"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"},
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "safe.directory",
+        "GIT_CONFIG_VALUE_0": "*",
     }
     return subprocess.run(
         ["bash", "-c", script], cwd=folder / "cwd", env=around, capture_output=True, text=True
