@@ -3,7 +3,8 @@
     python limited.py WORD ...
 
 A later option takes the place of an earlier one: a command goes through its own words first, and fails if one
-is wrong. Writes the words into the file $README_RAN; serves until it has answered once.
+is wrong. What each verb is given is in $README_LIMITS, as JSON; the words are written into the file
+$README_RAN. It serves until it has answered once.
 """
 
 from __future__ import annotations
@@ -21,23 +22,14 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import PLAIN
-
-SMALL = (*PLAIN, "--set", "net.widths=[8,8,8]", "--set", "batch_size=20", "--set", "epochs=1.0")
-LIMITS = {
-    "train": SMALL,
-    "profile": (*SMALL, "--seconds", "0.2"),
-    "bench": (*SMALL, "--runs", "2"),
-    "explain": ("--threads", "1", "--quick", "--data", "patterns:600,200"),
-}
 
 
-def limits(words: list[str]) -> tuple[str, ...]:
-    found = LIMITS.get(words[0], ())
+def limits(words: list[str]) -> list[str]:
+    found = list(json.loads(os.environ["README_LIMITS"]).get(words[0], ()))
     if "patterns" in words:
-        found += ("--data", "patterns:400,100")
+        found += ["--data", "patterns:400,100"]
     if "--target" in words:
-        found += ("--target", "1")
+        found += ["--target", "1"]
     return found
 
 
@@ -45,12 +37,11 @@ def main() -> int:
     words = sys.argv[1:]
     with open(os.environ["README_RAN"], "a") as ran:
         ran.write(json.dumps(words) + "\n")
-    from data.tiny_cifar import tiny
+    from data.tiny_cifar import SMALL
     from hotlap.cli.main import main as hotlap
     from hotlap.data.cifar import SETS
 
-    # CIFAR-10 in its official files, with fewer images in each
-    gc.get_referents(SETS)[0]["cifar10"] = tiny("cifar10", 40, 40, (3, 32, 32))
+    gc.get_referents(SETS)[0]["cifar10"] = SMALL  # in its official files, with fewer images in each
     if words[0] != "serve":
         return hotlap([*words, *limits(words)])
     with socket.socket() as free:
@@ -61,14 +52,14 @@ def main() -> int:
 
 
 def stop(address: str) -> None:
-    """Ctrl-C, once the page is there; a page that never is ends the process otherwise."""
+    """Ctrl-C, once the page is there; where it never is, the process fails."""
     for _ in range(600):
         try:
-            assert b"<html" in urlopen(address, timeout=10).read()
+            page = urlopen(address, timeout=10).read()
         except (URLError, ConnectionError):
             time.sleep(0.1)
         else:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT if b"<html" in page else signal.SIGKILL)
             return
     os._exit(1)
 

@@ -1,7 +1,7 @@
 """Every command of README.md runs as it is written, and the pages beside it name none that hotlap refuses.
 
-What is in README.md's fences marked `sh` is one script for bash, run from the first line to the last in an empty
-folder. Nothing of it is left out, and one thing is put in its place: the repository's own path for
+What is in README.md's fences marked `sh` is one script for bash, run from the first line to the last in an
+empty folder. Nothing of it is left out, and one thing is put in its place: the repository's own path for
 `<this repository>`. What would take minutes is made short around the command:
 
 - `git clone` clones this repository, and brings along what `make` and a reader would have by then: `.venv`,
@@ -13,7 +13,6 @@ folder. Nothing of it is left out, and one thing is put in its place: the reposi
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -25,8 +24,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from conftest import PLAIN, surroundings
 from data.own_sets import write_tree
-from data.tiny_cifar import random_splits, tiny, write_folder
+from data.tiny_cifar import SMALL, random_splits, write_folder
 from docs.shell import FENCE, fences, named, of_hotlap
 from hotlap.cli.composing import compose
 from hotlap.cli.main import build_parser
@@ -36,6 +36,13 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in ("using", "your-images", "scale"))]
 LINES, WIDTH = 120, 84  # of a front page, and of what stands in its fences: a phone's
+SHORT = (*PLAIN, "--set", "net.widths=[8,8,8]", "--set", "batch_size=20", "--set", "epochs=1.0")
+LIMITS = {
+    "train": SHORT,
+    "profile": (*SHORT, "--seconds", "0.2"),
+    "bench": (*SHORT, "--runs", "2"),
+    "explain": ("--threads", "1", "--quick", "--data", "patterns:600,200"),
+}
 TESTS = "tests/measure/test_stats.py"  # what `make test` is left with
 
 
@@ -74,61 +81,56 @@ def test_it_is_a_front_page():
 
 @pytest.fixture
 def reader(tmp_path) -> Path:
-    """An empty folder, with what is called `git` and `hotlap` in it, and what a reader has."""
-    if not (ROOT / ".git").exists() or not shutil.which("git"):
+    """A folder with an empty `cwd/`, a `git` in `bin/`, CIFAR-10 in `data/` and all that the clone is given."""
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
         pytest.skip("no checkout that could be cloned")
-    brought, ran = tmp_path / "brought", tmp_path / "ran"
+    brought = tmp_path / "brought"
     venv.create(brought / ".venv", symlinks=True)
-    tools = brought / ".venv" / "bin"
-    for name, line in {
-        "hotlap": f'"{sys.executable}" "{Path(__file__).with_name("limited.py")}" "$@"',
-        "python": f'"{sys.executable}" "$@" {TESTS}',
-    }.items():
-        (tools / name).unlink(missing_ok=True)
-        script(tools / name, f"exec {line}")
     write_tree(brought, {"photos/cat": 20, "photos/dog": 20, "more": 3}, side=40)
     with Image.open(brought / "more" / "0.png") as image:
         image.save(brought / "photo.jpg")
-    git = f'"{shutil.which("git")}" "$@" && cp -R "{brought}/." hotlap && touch hotlap/.venv/.made'
-    (tmp_path / "bin").mkdir()
-    script(tmp_path / "bin" / "git", git)
-    cifar = tiny("cifar10", 40, 40, (3, 32, 32))
-    write_folder(cifar, "binary", random_splits(cifar, 0), tmp_path / "data")
-    ran.touch()
+    limited = Path(__file__).with_name("limited.py")
+    program(brought / ".venv" / "bin" / "hotlap", f'exec "{sys.executable}" "{limited}" "$@"')
+    program(brought / ".venv" / "bin" / "python", f'exec "{sys.executable}" "$@" {TESTS}')
+    program(
+        tmp_path / "bin" / "git", f'"{git}" "$@" && cp -R "{brought}/." hotlap && touch hotlap/.venv/.made'
+    )
+    write_folder(SMALL, "binary", random_splits(SMALL, 0), tmp_path / "data")
     (tmp_path / "cwd").mkdir()
     return tmp_path
 
 
-def script(path: Path, text: str) -> None:
+def program(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
 
 
 def run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
-    """The script in bash, up to the first command that fails, whose words are then the last on stderr."""
-    script = f"set -Eeuo pipefail\ntrap 'echo \"failed: $BASH_COMMAND\" >&2' ERR\n{text}"
-    around = {
-        **os.environ,
-        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]),
+    """The script in bash, up to the first command that fails, which is then named on stderr."""
+    around = surroundings()
+    around |= {
+        "PATH": f"{folder / 'bin'}:{around['PATH']}",
+        "PYTHONPATH": str(ROOT / "src"),
         "HOTLAP_DATA": str(folder / "data"),
         "README_RAN": str(folder / "ran"),
-        "OMP_NUM_THREADS": "1",
-        "GIT_CONFIG_COUNT": "1",
+        "README_LIMITS": json.dumps(LIMITS),
+        "GIT_CONFIG_COUNT": "1",  # a checkout may be another user's
         "GIT_CONFIG_KEY_0": "safe.directory",
         "GIT_CONFIG_VALUE_0": "*",
     }
-    return subprocess.run(
-        ["bash", "-c", script], cwd=folder / "cwd", env=around, capture_output=True, text=True
-    )
+    words = ["bash", "-c", f"set -Eeuo pipefail\ntrap 'echo \"failed: $BASH_COMMAND\" >&2' ERR\n{text}"]
+    return subprocess.run(words, cwd=folder / "cwd", env=around, capture_output=True, text=True)
 
 
 @pytest.mark.slow
 def test_every_command_runs_as_it_is_written(reader):
-    text = "".join(fences(README.read_text())).replace("<this repository>", str(ROOT))
+    text = "".join(fences(README.read_text())).replace("<this repository>", f"'{ROOT}'")
     done = run(reader, text)
     assert done.returncode == 0, done.stderr[-2000:]
     ran = [json.loads(line) for line in (reader / "ran").read_text().splitlines()]
     demo = ["train", "demo", "--data", "patterns", "--target", "94", "--out", "demo-run"]
     assert ran == [demo, *of_hotlap(text)]
-    assert " passed" in done.stdout
+    assert " passed" in done.stdout  # `make test`
