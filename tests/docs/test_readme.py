@@ -81,7 +81,7 @@ def test_it_is_a_front_page():
 
 @pytest.fixture
 def reader(tmp_path) -> Path:
-    """A folder with an empty `cwd/`, a `git` in `bin/`, CIFAR-10 in `data/` and all that the clone is given."""
+    """A folder with an empty `cwd/`, a `git` in `bin/`, CIFAR-10 in `data/` and what a clone is given."""
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():
         pytest.skip("no checkout that could be cloned")
@@ -93,9 +93,8 @@ def reader(tmp_path) -> Path:
     limited = Path(__file__).with_name("limited.py")
     program(brought / ".venv" / "bin" / "hotlap", f'exec "{sys.executable}" "{limited}" "$@"')
     program(brought / ".venv" / "bin" / "python", f'exec "{sys.executable}" "$@" {TESTS}')
-    program(
-        tmp_path / "bin" / "git", f'"{git}" "$@" && cp -R "{brought}/." hotlap && touch hotlap/.venv/.made'
-    )
+    brings = f'"{git}" "$@" && cp -R "{brought}/." hotlap && touch hotlap/.venv/.made'
+    program(tmp_path / "bin" / "git", brings)
     write_folder(SMALL, "binary", random_splits(SMALL, 0), tmp_path / "data")
     (tmp_path / "cwd").mkdir()
     return tmp_path
