@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SIZE = 5.6, 3.3  # inches: as wide as a phone shows it with its letters still large enough to read
 COLOURS = (BLUE, "0.35", GREEN, RED)
-SHOWN = {"port": "the Muon recipe, a careful script"}  # what a contender's name does not say
+SHOWN = {"port": "the Muon recipe"}  # what a contender's name does not say
 WRITTEN = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 97, 98, 99)  # percent, beside the axis
 SPARE = 0.7  # above the highest point, for two lines of text
 

@@ -7,7 +7,7 @@ import shlex
 from itertools import pairwise
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SPAN = re.compile(r"`(hotlap [^`]+)`")
+SPAN = re.compile(r"`(hotlap [\w-]+ [^`]+)`")  # a verb alone is not a command
 OPEN = re.compile(r"\b[A-Z]+\b")  # what stands for a word of the reader's, as in `hotlap recipes show R`
 
 

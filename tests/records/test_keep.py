@@ -145,6 +145,7 @@ def test_a_run_of_another_program_is_kept_beside_and_drawn(root, tmp_path, train
     picture = runs.KIND.draw(record, root / "again")[-1]
     words = picture.read_text()
     assert "94.0% after 90.0 s" in words
+    assert f">patterns:200,50, {record['machine']['cores']} cores of" in words
     assert f"{ours.accuracy.mean:.1f}% after" in words
     assert picture.stat().st_size < 40_000
     with pytest.raises(SystemExit, match=r"port\.json: a run of another program"):
@@ -162,7 +163,7 @@ def test_the_race_shows_every_epoch_and_where_each_ends():
     assert drawn[0, 1] == [height(94)] * 2
     assert {text.get_text() for text in ax.texts} == {
         "ours\n94.3% after 31.0 s",
-        "the Muon recipe, a careful script\n94.0% after 80.0 s",
+        "the Muon recipe\n94.0% after 80.0 s",
         "94%",
     }
     assert ax.get_title(loc="left") == "two"

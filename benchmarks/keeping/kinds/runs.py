@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hotlap.data.cifar import SETS
 from hotlap.measure.stats import mean_of
 from hotlap.recipes import BUILTIN
 from hotlap.report.curve import save_curve
@@ -19,7 +20,7 @@ from hotlap.report.page import digits
 from hotlap.report.plots import save_figure
 from keeping.kinds import Files, Given, Kind, head
 from keeping.race import Curve, race
-from keeping.record import RECIPES, SUMMARY, Record, machine, recipe_file, table
+from keeping.record import RECIPES, SUMMARY, Record, machine, processor, recipe_file, table
 from keeping.text import line, rounded
 
 RECIPE, RUNS, PEERS, RACE = "recipe.toml", "runs.jsonl", "peers.jsonl", "race.svg"
@@ -215,7 +216,9 @@ def beside(record: Record, path: Path) -> Path:
     first, *_ = record.lines(RUNS)
     ours = Curve.of(record["recipe"], first["history"], first["seconds"]["train"], first["accuracy"])
     others = [Curve.of(p["name"], p["history"], p["train_s"], p["accuracy"]) for p in peers(record)]
-    return save_figure(race([ours, *others], record["target"]), path)
+    data = SETS[record["data"]].title if record["data"] in SETS else record["data"]
+    where = f"{data}, {record['machine']['cores']} cores of {processor(record['machine'])}"
+    return save_figure(race([ours, *others], record["target"], where), path)
 
 
 KIND = Kind("runs", "Runs of one recipe", takes, collect, figures, what, said, section, draw)
