@@ -63,7 +63,7 @@ def race(curves: Sequence[Curve], target: float | None, title: str = "") -> Figu
         ax.plot([curve.train_s], [end], "*", color=colour, ms=12, clip_on=False, zorder=3)
         early = curve.train_s < latest / 2
         ax.annotate(
-            f"{SHOWN.get(curve.name, curve.name)}\n{curve.accuracy:.1f}% after {digits(curve.train_s)} s",
+            f"{SHOWN.get(curve.name, curve.name)}\n{curve.accuracy:.2f}% after {digits(curve.train_s)} s",
             (curve.train_s, end),
             xytext=(0 if early else 6, 8),
             textcoords="offset points",

@@ -144,9 +144,9 @@ def test_a_run_of_another_program_is_kept_beside_and_drawn(root, tmp_path, train
     assert runs.as_asked(runs.peers(record)[0]) == "python port.py --seed {seed}"
     picture = runs.KIND.draw(record, root / "again")[-1]
     words = picture.read_text()
-    assert "94.0% after 90.0 s" in words
+    assert "94.03% after 90.0 s" in words
     assert f">patterns:200,50, {record['machine']['cores']} cores of" in words
-    assert f"{ours.accuracy.mean:.1f}% after" in words
+    assert f"{ours.accuracy.mean:.2f}% after" in words
     assert picture.stat().st_size < 40_000
     with pytest.raises(SystemExit, match=r"port\.json: a run of another program"):
         store.keep("it", [port], Given(), root)
@@ -162,8 +162,8 @@ def test_the_race_shows_every_epoch_and_where_each_ends():
     assert drawn[40, 80, 80] == [height(75), height(90), height(94)]
     assert drawn[0, 1] == [height(94)] * 2
     assert {text.get_text() for text in ax.texts} == {
-        "ours\n94.3% after 31.0 s",
-        "the Muon recipe\n94.0% after 80.0 s",
+        "ours\n94.26% after 31.0 s",
+        "the Muon recipe\n94.00% after 80.0 s",
         "94%",
     }
     assert ax.get_title(loc="left") == "two"
