@@ -30,7 +30,9 @@ inline __mmask16 first(int count) { return count < 16 ? __mmask16((1u << count) 
 
 // Sixteen pairs of what is even and what is odd.
 inline __m512i paired(__m256i even, __m256i odd) {
-    return _mm512_or_si512(_mm512_cvtepu16_epi32(even), _mm512_slli_epi32(_mm512_cvtepu16_epi32(odd), 16));
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,  //
+                                           23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_permutexvar_epi16(order, _mm512_inserti64x4(_mm512_castsi256_si512(even), odd, 1));
 }
 
 inline __m512i paired(__m512 even, __m512 odd) {

@@ -144,15 +144,16 @@ void convolve(const bf16* x, const uint8_t* x_which, const float* filters, bf16*
 #pragma omp for schedule(static)
         for (int job = 0; job < jobs; job++) {
             const int begin = job * BATCH, count = std::min(BATCH, tiles.count() - begin);
-            for (int t = 0; t < BATCH; t++) {
-                const Patch<bf16, WINDOW, FROM_POOLED> window(tiles, x, x_which, in, begin + t);
+            Walk<bf16, WINDOW, FROM_POOLED> window(tiles, x, x_which, in, begin);
+            for (int t = 0; t < BATCH; t++, window.go_on())
                 for (int k = 0; k < in; k += 16) {
-                    __m512 spots[SPOTS];
                     const __mmask16 mask = first(in - k);
-                    both_ways<WINDOW, WINDOW>(look, [&](int i, int j) { return window(i, j, k, mask); }, spots);
-                    for (int p = 0; p < SPOTS; p++) store(v + p * v_spot + size_t(t) * row + k, spots[p]);
+                    bf16* const to = v + size_t(t) * row + k;
+                    window.fetch(k);
+                    both_ways<WINDOW, WINDOW, __m512>(
+                        look, [&](int i, int j) { return window(i, j, k, mask); },
+                        [&](int i, int j, __m512 spot) { store(to + (i * WINDOW + j) * v_spot, spot); });
                 }
-            }
             for (int b = 0; b < panels; b++) {
                 const int left = out - b * WIDE, vectors = left > 16 ? 2 : 1;
                 for (int p = 0; p < SPOTS; p++)
@@ -223,6 +224,29 @@ inline void add_product(const pair* x, const pair* g, int pairs, float* to) {
         for (int v = 0; v < 2; v++) _mm512_store_ps(to + a * OUT + 16 * v, sum[a][v]);
 }
 
+// All channels of two neighbouring tiles, brought to 36 rows of pairs that lie `spot` apart, in blocks of WIDTH channels
+// that lie `block` apart. What there is not is zero, up to `end`.
+template <int WIDTH, int N, bool POOLED>
+INLINE void transform(void (*one)(const __m512*, __m512*, int), const Walk<bf16, N, POOLED>* two, int channels, int end,
+                      pair* to, size_t block, size_t spot) {
+    __m256i evens[SPOTS];
+    for (int c = 0; c < end; c += 16) {
+        const __mmask16 mask = first(std::max(0, channels - c));
+        pair* const at = to + c / WIDTH * block + c % WIDTH;
+        two[0].fetch(c);
+        two[1].fetch(c);
+        both_ways<N, WINDOW, __m512>(
+            one, [&](int i, int j) { return two[0](i, j, c, mask); },
+            [&](int i, int j, __m512 even) { evens[i * WINDOW + j] = (__m256i)_mm512_cvtneps_pbh(even); });
+        both_ways<N, WINDOW, __m512>(
+            one, [&](int i, int j) { return two[1](i, j, c, mask); },
+            [&](int i, int j, __m512 odd) {
+                const int p = i * WINDOW + j;
+                _mm512_store_si512(at + p * spot, paired(evens[p], (__m256i)_mm512_cvtneps_pbh(odd)));
+            });
+    }
+}
+
 template <bool POOLED>
 void gradient(const bf16* x, const bf16* g, const uint8_t* g_which, float* dw, int images, int height, int width,
               int c_in, int c_out) {
@@ -231,43 +255,25 @@ void gradient(const bf16* x, const bf16* g, const uint8_t* g_which, float* dw, i
     // V [spot][sixteen of in][pair][16], Z [spot][block of out][pair][OUT], dU [spot][block of out][in][OUT]
     const int all_pairs = (tiles.count() + 1) / 2;
     const int most = std::max<int>(16, CHUNK / (sizeof(pair) * SPOTS * (in + out)));
-    const size_t v_spot = size_t(most) * in + 16, z_spot = size_t(most) * out + 16, u_spot = size_t(in) * out;
+    const size_t v_spot = size_t(most) * in + 16, z_spot = size_t(most) * out + 16, u_spot = size_t(in) * out + 16;
     pair *v = kept[0].of<pair>(SPOTS * v_spot), *z = kept[1].of<pair>(SPOTS * z_spot);
     float* du = kept[2].of<float>(SPOTS * u_spot);
 #pragma omp parallel
     {
+        const int threads = omp_get_num_threads(), me = omp_get_thread_num();
 #pragma omp for schedule(static)
         for (int p = 0; p < SPOTS; p++) std::memset(du + p * u_spot, 0, sizeof(float) * u_spot);
         for (int begin = 0; begin < all_pairs; begin += most) {
             const int pairs = std::min(most, all_pairs - begin);
-#pragma omp for schedule(static)
-            for (int k = 0; k < pairs; k++) {
-                Patch<bf16, WINDOW, false> windows[2];
-                Patch<bf16, SIDE, POOLED> ends[2];
-                for (int h = 0; h < 2; h++) {
-                    windows[h] = Patch<bf16, WINDOW, false>(tiles, x, nullptr, c_in, 2 * (begin + k) + h);
-                    ends[h] = Patch<bf16, SIDE, POOLED>(tiles, g, g_which, c_out, 2 * (begin + k) + h);
-                }
-                __m512 spots[2][SPOTS];
-                for (int c = 0; c < in; c += 16) {
-                    const __mmask16 mask = first(c_in - c);
-                    for (int h = 0; h < 2; h++)
-                        both_ways<WINDOW, WINDOW>(
-                            look, [&](int i, int j) { return windows[h](i, j, c, mask); }, spots[h]);
-                    pair* to = v + size_t(c) * most + k * 16;
-                    for (int p = 0; p < SPOTS; p++, to += v_spot)
-                        _mm512_store_si512(to, paired(spots[0][p], spots[1][p]));
-                }
-                for (int c = 0; c < out; c += 16) {
-                    const __mmask16 mask = c < c_out ? first(c_out - c) : 0;
-                    for (int h = 0; h < 2; h++)
-                        both_ways<SIDE, WINDOW>(
-                            unsettle, [&](int i, int j) { return ends[h](i, j, c, mask); }, spots[h]);
-                    pair* to = z + size_t(c / OUT) * most * OUT + k * OUT + c % OUT;
-                    for (int p = 0; p < SPOTS; p++, to += z_spot)
-                        _mm512_store_si512(to, paired(spots[0][p], spots[1][p]));
-                }
+            const int tile = 2 * (begin + part(pairs, me, threads));
+            Walk<bf16, WINDOW, false> windows[] = {{tiles, x, nullptr, c_in, tile, 2}, {tiles, x, nullptr, c_in, tile + 1, 2}};
+            Walk<bf16, SIDE, POOLED> ends[] = {{tiles, g, g_which, c_out, tile, 2}, {tiles, g, g_which, c_out, tile + 1, 2}};
+            for (int k = part(pairs, me, threads); k < part(pairs, me + 1, threads); k++) {
+                transform<16>(look, windows, c_in, in, v + size_t(k) * 16, size_t(most) * 16, v_spot);
+                transform<OUT>(unsettle, ends, c_out, out, z + size_t(k) * OUT, size_t(most) * OUT, z_spot);
+                for (int h = 0; h < 2; h++) windows[h].go_on(), ends[h].go_on();
             }
+#pragma omp barrier
 #pragma omp for schedule(static) collapse(2)
             for (int p = 0; p < SPOTS; p++)
                 for (int o = 0; o < out; o += OUT)

@@ -81,15 +81,32 @@ inline void unspread(const V* u, V* to, int step) {
     to[2 * step] = u[5] + 2.0f * far_even + 0.5f * near_even;
 }
 
-// A transform of rows x rows values, given by get(row, column), to columns x columns.
-template <int FROM, int TO, class V, class Get>
-inline void both_ways(void (*one)(const V*, V*, int), Get get, V* out) {
-    V half[TO * FROM], line[FROM];
+#define INLINE inline __attribute__((always_inline))
+
+// A transform of FROM x FROM values, given by get(row, column), to TO x TO, of which each goes to put(row, column,
+// value). Unrolled to its end, so that what lies between stays in registers, or as much of it as they hold.
+template <int FROM, int TO, class V, class Get, class Put>
+INLINE void both_ways(void (*one)(const V*, V*, int), Get get, Put put) {
+    V half[TO * FROM];
+#pragma GCC unroll 6
     for (int j = 0; j < FROM; j++) {
+        V line[FROM];
+#pragma GCC unroll 6
         for (int i = 0; i < FROM; i++) line[i] = get(i, j);
         one(line, half + j, FROM);
     }
-    for (int i = 0; i < TO; i++) one(half + i * FROM, out + i * TO, 1);
+#pragma GCC unroll 6
+    for (int i = 0; i < TO; i++) {
+        V line[TO];
+        one(half + i * FROM, line, 1);
+#pragma GCC unroll 6
+        for (int j = 0; j < TO; j++) put(i, j, line[j]);
+    }
+}
+
+template <int FROM, int TO, class V, class Get>
+INLINE void both_ways(void (*one)(const V*, V*, int), Get get, V* out) {
+    both_ways<FROM, TO, V>(one, get, [&](int i, int j, V v) { out[i * TO + j] = v; });
 }
 
 // ---- tiles -------------------------------------------------------------------------------------------------
@@ -142,10 +159,54 @@ class Patch {
         }
     }
 
+    // Asks for the cache lines in which channels from k on lie.
+    void fetch(int k) const {
+        for (int pixel = 0; pixel < N * N; pixel++) {
+            __builtin_prefetch(at[pixel] + k);
+            if (POOLED) __builtin_prefetch(of[pixel] + k);
+        }
+    }
+
   private:
     static constexpr int ABOVE = (N - SIDE) / 2;
     const T* at[N * N];
     const uint8_t* of[POOLED ? N * N : 1];
 };
+
+// Patches about every `stride`th tile, one after another. Their pixels lie in more places than a processor foresees,
+// so that while one is worked on the next is fetched.
+template <class T, int N, bool POOLED>
+class Walk {
+  public:
+    Walk(const Tiles& tiles, const T* x, const uint8_t* which, int channels, int tile, int stride = 1)
+        : tiles(tiles), x(x), which(which), channels(channels), tile(tile + stride), stride(stride),
+          now(tiles, x, which, channels, tile), next(tiles, x, which, channels, tile + stride) {}
+
+    void go_on() {
+        tile += stride;
+        now = next;
+        next = Patch<T, N, POOLED>(tiles, x, which, channels, tile);
+    }
+
+    // To be called with k = 0, and then in steps of no more than a cache line.
+    void fetch(int k) const {
+        if (k % (64 / sizeof(T)) == 0) next.fetch(k);
+    }
+
+    template <class Some>
+    auto operator()(int i, int j, int k, Some some) const {
+        return now(i, j, k, some);
+    }
+
+  private:
+    const Tiles tiles;  // not a reference: it would be read again after every store
+    const T* x;
+    const uint8_t* which;
+    int channels, tile, stride;
+    Patch<T, N, POOLED> now, next;
+};
+
+// Where the ith of so many parts of n begins.
+constexpr int part(int n, int i, int parts) { return int(int64_t(n) * i / parts); }
 
 }  // namespace

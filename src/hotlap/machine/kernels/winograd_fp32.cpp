@@ -14,8 +14,6 @@
 
 namespace {
 
-#define INLINE inline __attribute__((always_inline))
-
 // Sums that stay in registers are of TALL by WIDE; of what is left over, of LOW by WIDE.
 constexpr int TALL = REGISTERS == 32 ? 12 : 6, LOW = TALL / 3, WIDE = 2 * LANES;
 
@@ -61,18 +59,17 @@ INLINE void products(int rows, const float* a, size_t down, size_t along, const 
 
 // All channels of a patch, brought to 36 rows that lie `spot` apart.
 template <int N, bool POOLED>
-INLINE void transform(void (*one)(const lanes*, lanes*, int), const Patch<float, N, POOLED>& patch, int channels,
+INLINE void transform(void (*one)(const lanes*, lanes*, int), const Walk<float, N, POOLED>& patch, int channels,
                       float* to, size_t spot) {
-    lanes spots[SPOTS];
-    if (channels < LANES) {
-        both_ways<N, WINDOW>(one, [&](int i, int j) { return patch(i, j, 0, channels); }, spots);
-        for (int p = 0; p < SPOTS; p++) store(to + p * spot, spots[p]);
-        return;
-    }
+    const auto some = [&](int k, auto count) {
+        both_ways<N, WINDOW, lanes>(
+            one, [&](int i, int j) { return patch(i, j, k, count); },
+            [&](int i, int j, lanes v) { store(to + (i * WINDOW + j) * spot + k, v); });
+    };
+    if (channels < LANES) return some(0, channels);
     for (int k = 0; k < channels; k += LANES) {
-        const int from = std::min(k, channels - LANES);  // the last may overlap
-        both_ways<N, WINDOW>(one, [&](int i, int j) { return patch(i, j, from, All{}); }, spots);
-        for (int p = 0; p < SPOTS; p++) store(to + p * spot + from, spots[p]);
+        patch.fetch(k);
+        some(std::min(k, channels - LANES), All{});  // the last may overlap
     }
 }
 
@@ -149,10 +146,9 @@ void convolve(const float* x, const uint8_t* x_which, const float* filters, floa
 #pragma omp for schedule(static)
         for (int job = 0; job < jobs; job++) {
             const int begin = job * batch, count = std::min(batch, tiles.count() - begin);
-            for (int t = 0; t < count; t++) {
-                const Patch<float, WINDOW, FROM_POOLED> window(tiles, x, x_which, in, begin + t);
+            Walk<float, WINDOW, FROM_POOLED> window(tiles, x, x_which, in, begin);
+            for (int t = 0; t < count; t++, window.go_on())
                 transform(look, window, in, v + size_t(t) * row, v_spot);
-            }
             for (int b = 0; b < panels; b++) {
                 const int left = out - b * WIDE, vectors = left > LANES ? 2 : 1;
                 for (int p = 0; p < SPOTS; p++) {
@@ -202,9 +198,6 @@ constexpr size_t CHUNK[2] = {size_t(3) << 20, size_t(1) << 20};  // bytes that a
 constexpr size_t SMALL = size_t(4) << 20;  // bytes of sums that each thread has its own of
 constexpr int LONG = 128;                  // tiles whose rows stay in a first-level cache
 
-// Where the ith of so many parts of n begins.
-constexpr int part(int n, int i, int parts) { return int(int64_t(n) * i / parts); }
-
 template <bool POOLED>
 void gradient(const float* x, const float* g, const uint8_t* g_which, float* dw, int images, int height, int width,
               int c_in, int c_out) {
@@ -237,10 +230,11 @@ void gradient(const float* x, const float* g, const uint8_t* g_which, float* dw,
             std::memset(du + unit / panels * u_spot + unit % panels * panel, 0, sizeof(float) * panel);
         for (int begin = first; begin < last; begin += most) {
             const int count = std::min(most, last - begin);
-            for (int t = part(count, member, team); t < part(count, member + 1, team); t++) {
-                const Patch<float, WINDOW, false> window(tiles, x, nullptr, c_in, begin + t);
+            const int from_tile = part(count, member, team), to_tile = part(count, member + 1, team);
+            Walk<float, WINDOW, false> window(tiles, x, nullptr, c_in, begin + from_tile);
+            Walk<float, SIDE, POOLED> end(tiles, g, g_which, c_out, begin + from_tile);
+            for (int t = from_tile; t < to_tile; t++, window.go_on(), end.go_on()) {
                 transform(look, window, c_in, v + size_t(t) * v_row, v_spot);
-                const Patch<float, SIDE, POOLED> end(tiles, g, g_which, c_out, begin + t);
                 transform(unsettle, end, c_out, z + size_t(t) * z_row, z_spot);
             }
             if (!apart) {
