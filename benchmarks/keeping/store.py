@@ -55,7 +55,7 @@ def written(root: Path = ROOT) -> dict[Path, str]:
 
 def quoting(root: Path = ROOT) -> list[Path]:
     """The pages that people write, in which records are quoted."""
-    return [root / README, root / "docs" / "using.md", *sorted((root / HANDBOOK).glob("*.md"))]
+    return [root / README, *sorted((root / "docs").glob("using.md")), *sorted((root / HANDBOOK).glob("*.md"))]
 
 
 def stale(root: Path = ROOT, found: Mapping[Path, str] | None = None) -> list[Path]:
