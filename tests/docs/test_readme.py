@@ -35,7 +35,7 @@ from hotlap.recipes import find
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in ("using", "your-images", "scale"))]
-LINES, WIDTH = 120, 84  # of a front page, and of what stands in its fences: a phone's
+LINES, WIDTH = 120, 92  # of a front page, and characters that GitHub shows of a fence without scrolling
 SHORT = (*PLAIN, "--set", "net.widths=[8,8,8]", "--set", "batch_size=20", "--set", "epochs=1.0")
 LIMITS = {
     "train": SHORT,

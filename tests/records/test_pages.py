@@ -10,11 +10,12 @@ from xml.etree import ElementTree
 import pytest
 
 import handbook
+from docs.shell import FENCE
 from hotlap.recipes import find
 from keeping import front, store
-from keeping.kinds.runs import RACE
+from keeping.kinds.runs import RACE, RUNS
 from keeping.places import PLACE
-from keeping.record import README, RECIPES, RECORDS, ROOT, SUMMARY, all_records
+from keeping.record import README, RECIPES, RECORDS, ROOT, SUMMARY, Record, all_records
 
 QUOTING = store.quoting()
 
@@ -132,6 +133,20 @@ def test_every_picture_that_a_page_shows_is_there():
     ]
     assert len(shown) > 20
     assert [file for file in shown if not file.is_file()] == []
+
+
+def test_output_that_the_front_page_shows_is_what_records_hold():
+    shown = [" ".join(text.split()) for _, text in FENCE.findall((ROOT / README).read_text())]
+    (answer,) = (text for text in shown if text.startswith("From momentum"))
+    whole = Record(RECORDS / "explain-cpu")["figures"]["momentum"]
+    assert [part for part in answer.split("…") if part.strip() not in whole] == []
+    (lap,) = (text for text in shown if text.startswith("epoch train loss"))
+    run = Record(RECORDS / front.PICTURED).lines(RUNS)[0]
+    h = run["history"]
+    for i in (0, -1):
+        row = f"{h['epoch'][i]} {h['train_loss'][i]:.4f} {h['train_accuracy'][i]:.2f}%"
+        assert f"{row} {h['test_accuracy'][i]:.2f}% {h['train_s'][i]:.1f} " in lap
+    assert f"{run['accuracy']:.2f}% on 10,000 test images" in lap
 
 
 def test_pictures_are_those_that_are_shown_and_small(tmp_path):
