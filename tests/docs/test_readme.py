@@ -30,6 +30,7 @@ from data.tiny_cifar import SMALL, random_splits, write_folder
 from docs.shell import FENCE, fences, named, of_hotlap
 from hotlap.cli.composing import compose
 from hotlap.cli.main import build_parser
+from hotlap.errors import UserError
 from hotlap.recipes import find
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +63,23 @@ def refused(words: list[str]) -> None:
         compose(args)
     if args.verb == "bench":
         assert [find(name).plan() for name in args.recipes]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "hotlap trian fast94",
+        "hotlap train fast94 --sed 1",
+        "hotlap train fast49",
+        "hotlap train fast94 --with ghost-nrom",
+        "hotlap bench fast94 muon49",
+        "cd x && torchrun -m hotlap train fast94 --device 2 --nodes 2",
+    ],
+)
+def test_a_command_that_hotlap_refuses_is_seen(line):
+    (words,) = named(f"```sh\n{line}   # and why\n```\n")
+    with pytest.raises((AssertionError, UserError, SystemExit)):
+        refused(words)
 
 
 def test_extras_that_pages_install_are_there():
@@ -125,6 +143,7 @@ def run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_every_command_runs_as_it_is_written(reader):
     text = "".join(fences(README.read_text())).replace("<this repository>", f"'{ROOT}'")
     done = run(reader, text)
@@ -133,3 +152,15 @@ def test_every_command_runs_as_it_is_written(reader):
     demo = ["train", "demo", "--data", "patterns", "--target", "94", "--out", "demo-run"]
     assert ran == [demo, *of_hotlap(text)]
     assert " passed" in done.stdout  # `make test`
+
+
+@pytest.mark.parametrize(
+    "wrong", ["hotlap tricks show ghost-nrom", "hotlap predict mine photo.jpg", "make dmo"]
+)
+def test_a_command_that_fails_ends_it(reader, wrong):
+    start = f"git clone '{ROOT}' hotlap && cd hotlap\nsource .venv/bin/activate\n"
+    done = run(reader, f"{start}hotlap tricks list\n{wrong}\nhotlap recipes list\n")
+    assert done.returncode != 0
+    assert done.stderr.endswith(f"failed: {wrong}\n")
+    assert '["tricks", "list"]' in (reader / "ran").read_text()
+    assert '["recipes", "list"]' not in (reader / "ran").read_text()
