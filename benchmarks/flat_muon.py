@@ -15,11 +15,13 @@ from torch import Tensor
 WIDTHS = (64, 256, 256)
 BATCH = 2000
 STEM_SHARE = 3 / 8  # of the run: 3 epochs of 8
-VIEWS = ((0.5, 0), (0.25, -1), (0.25, 1))  # weight, and pixels moved down and right; each also mirrored
+MOVES = ((0.25, 0), (0.125, -1), (0.125, 1))  # weight, and pixels moved down and right
+VIEWS = tuple((weight, moved, mirrored) for weight, moved in MOVES for mirrored in (False, True))
+ONE_VIEW = ((1.0, 0, False),)
 
 
 class Flat:
-    """The net's tensors, a method that trains them for a step, and one that looks at images with six views.
+    """The net's tensors, a method that trains them for a step, and one that looks at images.
 
     Args:
         images: (N, 32, 32, 3) uint8.
@@ -114,16 +116,16 @@ class Flat:
         return F.linear(F.max_pool2d(h, 3).flatten(1).to(w["head"].dtype), w["head"]) / WIDTHS[-1]
 
     @torch.no_grad()
-    def look(self, images: Tensor, size: int = 1000) -> Tensor:
-        """Logits (N, 10) of images (N, 32, 32, 3) uint8, averaged over six views."""
+    def look(self, images: Tensor, size: int = 1000, views=VIEWS) -> Tensor:
+        """Logits (N, 10) of images (N, 32, 32, 3) uint8, averaged over the views."""
         found = []
         for part in images.split(size):
             x = self.normalise(part).to(self.dtype).contiguous(memory_format=self.layout)
             padded, total = F.pad(x, (1,) * 4, mode="reflect"), torch.zeros(len(x), 10)
-            for weight, moved in VIEWS:
+            for weight, moved, mirrored in views:
                 view = padded[:, :, 1 - moved : 33 - moved, 1 - moved : 33 - moved]
-                for seen in (view, view.flip(-1)):
-                    total += weight / 2 * self.logits(seen.contiguous(memory_format=self.layout), False)
+                seen = view.flip(-1) if mirrored else view
+                total += weight * self.logits(seen.contiguous(memory_format=self.layout), False)
             found.append(total)
         return torch.cat(found)
 

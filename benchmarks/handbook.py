@@ -1,9 +1,10 @@
-"""Draw the handbook's pictures and write its tables, from records/ and from recipes' nets.
+"""Draw the pictures of README.md and the handbook and write their tables, from records/ and recipes' nets.
 
     python benchmarks/handbook.py
 
-docs/handbook/pictures are those of the records explain-cpu and ladder-cpu, and of the nets that chapters
-show. Tables, figures and nets stand between comments (keeping/places.py); record.py writes them too.
+docs/pictures/race.svg is of the record that keeping/front.py names; docs/handbook/pictures are those of the
+records explain-cpu and ladder-cpu, and of the nets that chapters show. Tables, figures and nets stand between
+comments (keeping/places.py); record.py writes them too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from hotlap import draw_net
 from hotlap.measure.ladder_page import draw
 from hotlap.report.plots import save_figure
-from keeping import store
+from keeping import front, store
 from keeping.kinds import explain, ladder
 from keeping.places import PLACE, net_picture
 from keeping.record import RECORDS, ROOT, Record
@@ -38,7 +39,7 @@ def nets() -> list[str]:
 
 
 def main() -> None:
-    for path in [*pictures(PICTURES), *store.write()]:
+    for path in [front.picture(front.PICTURES), *pictures(PICTURES), *store.write()]:
         print(path.relative_to(ROOT))
 
 

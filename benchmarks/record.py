@@ -6,10 +6,11 @@
 
 The first takes into records/NAME what hotlap left: runs' folders of one recipe, a folder of `hotlap bench`,
 folders of `hotlap profile` or `hotlap explain`, of benchmarks/search/search.py, or a JSON file of `hotlap
-ladder --json` or a script of benchmarks/. A run that missed its target counts like any other; seconds are
-quoted only of those named after --timed, which had the machine to themselves. Then, as the second does, it
-writes each record's README and summary, records/README.md, docs/results.md, and the places of README.md and
-docs/handbook that figures stand in (keeping/places.py). The third draws a record's pages and pictures again.
+ladder --json` or a script of benchmarks/; beside runs' folders, what `muon_port.py --watch` printed. A run
+that missed its target counts like any other; seconds are quoted only of those named after --timed, which had
+the machine to themselves. Then, as the second does, it writes each record's README and summary,
+records/README.md, docs/results.md, and the places of README.md, docs/using.md and docs/handbook that figures
+stand in (keeping/places.py). The third draws a record's pages and pictures again.
 """
 
 from __future__ import annotations

@@ -103,6 +103,10 @@ def pools(records: Sequence[Record]) -> list[Pool]:
                 quiet = r["seconds"] if r["timed"] else {}
                 run = Run(record, r["seed"], r["accuracy"], quiet.get("train"), quiet.get("eval"))
                 held.runs.append(run)
+            for p in runs.peers(record):
+                seconds = (p["train_s"], p["eval_s"]) if p["timed"] else (None, None)
+                held = pool(record, p["name"], runs.as_asked(p), "", "", target)
+                held.runs.append(Run(record, p["seed"], p["accuracy"], *seconds))
         if record["kind"] == "bench":
             every = bench.runs(record)
             for c in record["contenders"]:

@@ -47,10 +47,15 @@ def written(root: Path = ROOT) -> dict[Path, str]:
     made[root / "records" / README] = pages.index(records, kinds)
     made[root / "docs" / "results.md"] = results.results(records, kinds)
     by_name = {record.name: record for record in records}
-    for path in (root / "README.md", *sorted((root / HANDBOOK).glob("*.md"))):
+    for path in quoting(root):
         up = "../" * (len(path.relative_to(root).parts) - 1)
         made[path] = places.fill(path.read_text(encoding="utf-8"), by_name, up)
     return made
+
+
+def quoting(root: Path = ROOT) -> list[Path]:
+    """The pages that people write, in which records are quoted."""
+    return [root / README, *sorted((root / "docs").glob("using.md")), *sorted((root / HANDBOOK).glob("*.md"))]
 
 
 def stale(root: Path = ROOT, found: Mapping[Path, str] | None = None) -> list[Path]:

@@ -98,7 +98,9 @@ def test_the_port_trains_and_evaluates_as_muon94_does(monkeypatch, wide):
     close(got, want, "logits of six views")
 
 
-def test_the_port_takes_what_is_fastest_here_and_says_so(monkeypatch, capsys):
+@pytest.fixture
+def port(monkeypatch, capsys):
+    """`port("--watch")`: the script at a small size; what it printed on stdout and on stderr."""
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     import flat_muon
     import muon_port
@@ -106,6 +108,20 @@ def test_the_port_takes_what_is_fastest_here_and_says_so(monkeypatch, capsys):
     monkeypatch.setattr(flat_muon, "BATCH", 20)
     monkeypatch.setattr(flat_muon, "WIDTHS", (8, 8, 8))
     monkeypatch.setattr(muon_port, "SIZES", (4, 20))
+    words = ["--data", "patterns:200,50", "--images", "60", "--epochs", "2", "--threads", "1"]
+
+    def run(*more: str):
+        monkeypatch.setattr("sys.argv", ["muon_port.py", *words, *more])
+        muon_port.main()
+        said = capsys.readouterr()
+        return json.loads(said.out), said.err
+
+    return run
+
+
+def test_the_port_takes_what_is_fastest_here_and_says_so(monkeypatch, port):
+    import flat_muon
+
     taken, step = [], flat_muon.Flat.step
 
     def slow_in_bf16(self):
@@ -115,15 +131,38 @@ def test_the_port_takes_what_is_fastest_here_and_says_so(monkeypatch, capsys):
         return step(self)
 
     monkeypatch.setattr(flat_muon.Flat, "step", slow_in_bf16)
-    words = ["--data", "patterns:200,50", "--images", "60", "--epochs", "2", "--threads", "1"]
-    monkeypatch.setattr("sys.argv", ["muon_port.py", *words])
-    muon_port.main()
-    said = capsys.readouterr()
-    found = json.loads(said.out)
+    found, said = port()
     assert found["precision"] == "fp32"
     assert (
         found["times_the_fastest"][f"fp32 {found['layout']}"] == min(found["times_the_fastest"].values()) == 1
     )
-    assert said.err.startswith(f"fp32 {found['layout']}: the fastest of 4 in ")
+    assert said.startswith(f"fp32 {found['layout']}: the fastest of 4 in ")
     assert found["steps"] == 6
     assert {batch for dtype, batch in taken if dtype == torch.bfloat16} == {4}, "a slow one went on"
+
+
+def test_a_watched_port_takes_the_same_steps_in_the_same_time(monkeypatch, port):
+    import flat_muon
+
+    monkeypatch.setattr("hotlap.machine.race.race", lambda *_: {("fp32", "channels_last"): 1.0})
+    looks, look = [], flat_muon.Flat.look
+
+    def slow_look(self, *args, views=flat_muon.VIEWS, **more):
+        looks.append((self.steps, len(views)))
+        time.sleep(1.0)
+        return look(self, *args, views=views, **more)
+
+    plain, _ = port("--epochs", "1.5")
+    monkeypatch.setattr(flat_muon.Flat, "look", slow_look)
+    watched, said = port("--epochs", "1.5", "--watch")
+    assert looks == [(3, 1), (5, 1), (5, 6)]
+    for key in ("steps", "first_loss", "last_loss", "accuracy"):
+        assert watched[key] == plain[key], key
+    assert "history" not in plain
+    first, last = watched["history"]
+    assert (first["epoch"], last["epoch"]) == (1, 2)
+    assert 0 < first["train_s"] < last["train_s"] <= watched["train_s"] < 1.0 <= watched["eval_s"]
+    for row in (first, last):
+        assert 0 <= row["test_accuracy"] <= 100
+        assert f"{row['train_s']:.1f} s, test {row['test_accuracy']:.2f}%" in said
+    assert watched["command"].endswith("--epochs 1.5 --watch")

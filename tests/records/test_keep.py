@@ -22,6 +22,7 @@ from hotlap.recipes import BUILTIN
 from keeping import store
 from keeping.kinds import Given, bench, discover, ladder, runs, search
 from keeping.pool import pools, today
+from keeping.race import Curve, height, race
 from keeping.record import README, RECIPES, RECORDS, Record, all_records
 from keeping.text import FILL, document, line
 from measure.test_bench import DATA, SAYS, script, tiny
@@ -116,6 +117,60 @@ def test_runs_keep_accuracies_and_the_seconds_of_those_that_were_timed(root, tmp
     (tmp_path / "third" / "recipe.toml").write_text((other / "recipe.toml").read_text() + "\n")
     with pytest.raises(SystemExit, match="more than one recipe"):
         store.keep("it", [other, tmp_path / "third"], Given(), root)
+
+
+WATCHED = {
+    "train_s": 90.0,
+    "eval_s": 8.0,
+    "accuracy": 94.03,
+    "seed": 7,
+    "history": [{"epoch": i + 1, "train_s": 45.0 * (i + 1), "test_accuracy": 80.0 + 6 * i} for i in range(2)],
+    "command": "python port.py --watch --seed 7",
+}
+
+
+def test_a_run_of_another_program_is_kept_beside_and_drawn(root, tmp_path, trained):
+    port = tmp_path / "port.json"
+    port.write_text(json.dumps(WATCHED))
+    record = kept(root, [trained, port], timed=(port,))
+    assert record["commands"][1] == "python port.py --watch --seed 7"
+    assert record["figures"]["peers"] == {"port": {"accuracy": 94.03, "train_s": 90, "eval_s": 8}}
+    told = (record.folder / README).read_text()
+    assert "beside it `port`, seed 7." in told
+    assert "- port: 94.03%; 90.0 s of training, 8.00 s of evaluation\n" in told
+    assert "| 94.03 |  | 90 (n=1) | 8 |" in (root / "docs" / "results.md").read_text()
+    ours, peer = pools([record])
+    assert (peer.name, peer.accuracy.mean, peer.seconds("train_s")) == ("port", 94.03, 90)
+    assert runs.as_asked(runs.peers(record)[0]) == "python port.py --seed {seed}"
+    picture = runs.KIND.draw(record, root / "again")[-1]
+    words = picture.read_text()
+    assert "94.03% after 90.0 s" in words
+    assert f">patterns:200,50, {record['machine']['cores']} cores of" in words
+    assert f"{ours.accuracy.mean:.2f}% after" in words
+    assert picture.stat().st_size < 40_000
+    with pytest.raises(SystemExit, match=r"port\.json: a run of another program"):
+        store.keep("it", [port], Given(), root)
+
+
+def test_the_race_shows_every_epoch_and_where_each_ends():
+    slow = Curve("port", ((40.0, 75.0), (80.0, 90.0)), 80.0, 94.0)
+    fast = Curve.of("ours", {"train_s": [10, 20, 30], "test_accuracy": [70.0, None, 93.0]}, 31.0, 94.26)
+    assert fast.points == ((10, 70.0), (30, 93.0))
+    (ax,) = race([fast, slow], 94.0, "two").axes
+    drawn = {tuple(line.get_xdata()): list(line.get_ydata()) for line in ax.lines}
+    assert drawn[10, 30, 31] == [height(70), height(93), height(94.26)]
+    assert drawn[40, 80, 80] == [height(75), height(90), height(94)]
+    assert drawn[0, 1] == [height(94)] * 2
+    assert {text.get_text() for text in ax.texts} == {
+        "ours\n94.26% after 31.0 s",
+        "the Muon recipe\n94.00% after 80.0 s",
+        "94%",
+    }
+    assert ax.get_title(loc="left") == "two"
+    low, high = ax.get_ylim()
+    assert low < height(70)
+    assert high > height(94.26)
+    assert height(80) - height(60) == pytest.approx(height(90) - height(80))
 
 
 def test_experiments_come_to_the_same_from_what_is_kept(root, tmp_path):

@@ -10,12 +10,14 @@ from xml.etree import ElementTree
 import pytest
 
 import handbook
+from docs.shell import FENCE
 from hotlap.recipes import find
-from keeping import store
+from keeping import front, store
+from keeping.kinds.runs import RACE, RUNS
 from keeping.places import PLACE
-from keeping.record import README, RECIPES, RECORDS, ROOT, SUMMARY, all_records
+from keeping.record import README, RECIPES, RECORDS, ROOT, SUMMARY, Record, all_records
 
-QUOTING = [ROOT / "README.md", *sorted((ROOT / store.HANDBOOK).glob("*.md"))]
+QUOTING = store.quoting()
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def test_pages_made_from_nothing_are_those_that_are_here(copy):
     (copy / "docs" / "results.md").unlink()
     for path in copy.glob(f"records/**/{README}"):
         path.unlink()
-    for path in (copy / README, *(copy / store.HANDBOOK).glob("*.md")):
+    for path in store.quoting(copy):
         path.write_text(PLACE.sub(r"\1\5", path.read_text()))
     assert not re.search(RATIO, (copy / README).read_text())
     store.write(copy)
@@ -109,7 +111,9 @@ def test_recipes_of_benchmarks_still_read_and_train_as_they_did():
 
 
 def lines(folder: Path) -> int:
-    return sum(p.read_bytes().count(b"\n") for p in folder.rglob("*") if p.is_file())
+    """Of what is kept: `make docs` writes docs/reference."""
+    found = [p for p in folder.rglob("*") if p.is_file() and "reference" not in p.relative_to(folder).parts]
+    return sum(p.read_bytes().count(b"\n") for p in found)
 
 
 def test_records_and_docs_stay_small():
@@ -133,10 +137,24 @@ def test_every_picture_that_a_page_shows_is_there():
     assert [file for file in shown if not file.is_file()] == []
 
 
+def test_output_that_the_front_page_shows_is_what_records_hold():
+    shown = [" ".join(text.split()) for _, text in FENCE.findall((ROOT / README).read_text())]
+    (answer,) = (text for text in shown if text.startswith("From momentum"))
+    whole = Record(RECORDS / "explain-cpu")["figures"]["momentum"]
+    assert [part for part in answer.split("…") if part.strip() not in whole] == []
+    (lap,) = (text for text in shown if text.startswith("epoch train loss"))
+    run = Record(RECORDS / front.PICTURED).lines(RUNS)[0]
+    h = run["history"]
+    for i in (0, -1):
+        row = f"{h['epoch'][i]} {h['train_loss'][i]:.4f} {h['train_accuracy'][i]:.2f}%"
+        assert f"{row} {h['test_accuracy'][i]:.2f}% {h['train_s'][i]:.1f} " in lap
+    assert f"{run['accuracy']:.2f}% on 10,000 test images" in lap
+
+
 def test_pictures_are_those_that_are_shown_and_small(tmp_path):
     """Drawn anew they say the same: the words and the kinds of things in them, whoever's matplotlib it is."""
-    here = {p.name: p for p in handbook.PICTURES.glob("*")}
-    drawn = {p.name: p for p in handbook.pictures(tmp_path)}
+    here = {p.name: p for p in (front.PICTURES / RACE, *handbook.PICTURES.glob("*"))}
+    drawn = {p.name: p for p in (front.picture(tmp_path), *handbook.pictures(tmp_path))}
     assert set(here) == set(drawn)
     pages = "".join(p.read_text() for p in QUOTING)
     for name, path in here.items():
