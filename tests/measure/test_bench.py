@@ -244,6 +244,12 @@ def test_what_a_peer_says():
     out = 'epoch 1\n{"train_s": 9.5, "eval_s": 0.5, "accuracy": 94.1, "more": [1]}\n\n'
     (said,) = read_peer(plain, out, "p")
     assert (said.train_s, said.eval_s, said.accuracy) == (9.5, 0.5, 94.1)
+    said = [
+        read_peer(plain, f'{{"train_s": 0.1, "eval_s": 0, "accuracy": {share}}}', "p") for share in (0, 1.01, 100)
+    ]
+    assert [(r.train_s, r.eval_s, r.accuracy) for (r,) in said] == [(0.1, 0, a) for a in (0, 1.01, 100)]
+    (said,) = read_peer(plain, '{"train_s": null, "eval_s": null, "accuracy": 94}', "p")
+    assert (said.train_s, said.eval_s, said.accuracy) == (None, None, 94.0)
     (said,) = read_peer(plain, '{"accuracy": 94}', "p")
     assert (said.train_s, said.eval_s, said.accuracy) == (None, None, 94.0)
     assert read_peer(plain, "", "p") == read_peer(plain, "94.1", "p") == []
@@ -264,6 +270,13 @@ def test_what_a_peer_says():
         ({"accuracy": 194}, "accuracy 194 is no percentage"),
         ({"accuracy": "high"}, "accuracy 'high' is no percentage"),
         ({"accuracy": True}, "accuracy True is no percentage"),
+        ({"accuracy": None}, "accuracy None is no percentage"),
+        ({"accuracy": 10**400}, "accuracy 10+ is no percentage"),
+        ({"accuracy": -0.1}, "accuracy -0.1 is no percentage"),
+        ({"accuracy": 100.1}, "accuracy 100.1 is no percentage"),
+        ({"accuracy": 1}, "accuracy 1 looks like a share; give it in percent"),
+        ({"accuracy": 94, "train_s": 10**400}, "train_s 10+ is no number of seconds"),
+        ({"accuracy": 94, "train_s": -1}, "train_s -1 is no number of seconds"),
         ({"accuracy": math.nan}, "accuracy nan is no percentage"),
         ({"accuracy": 94, "train_s": 0}, "train_s 0 is no number of seconds"),
         ({"accuracy": 94, "train_s": [1]}, "train_s .1. is no number of seconds"),
