@@ -119,6 +119,16 @@ def test_a_negative_label_is_found(tmp_path):
         decoded(cifar, tmp_path)
 
 
+@pytest.mark.parametrize("label", [10**30, -(10**30)])
+def test_a_label_beyond_any_is_found_where_it_stands(tmp_path, label):
+    cifar = tiny()
+    folder = write_folder(cifar, "python", random_splits(cifar, 0), tmp_path)
+    pixels = np.zeros((3, cifar.image_bytes), np.uint8)
+    (folder / "data_batch_1").write_bytes(pickle.dumps({"data": pixels, "labels": [9, 0, label]}))
+    with pytest.raises(UserError, match=f"data_batch_1 has label {label} at image 2, CIFAR-10 has 0 to 9"):
+        decoded(cifar, tmp_path)
+
+
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(kind=KINDS, data=st.data())
 def test_a_truncated_file_is_found_wherever_it_ends(kind, data):
