@@ -19,6 +19,7 @@ from hotlap.data.formats.kinds import HEAD_BYTES, kind_of
 from hotlap.data.formats.orientation import orientation_of
 from hotlap.data.formats.png import check_chunks, head_of
 from hotlap.data.formats.reasons import cut_off
+from hotlap.data.formats.reasons import reason_of as in_words
 from hotlap.data.formats.tiff import tiff_pages
 from hotlap.data.formats.webp import canvas_of
 
@@ -299,6 +300,27 @@ def test_a_strip_may_end_where_the_file_does():
     moved = head[:4] + struct.pack("<I", at - GRAY.size) + rest + strip
     assert np.array_equal(decode(moved, channels=1).pixels[..., 0], GRAY)
     assert reason_of(decode, moved[:-1]) == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "want"),
+    [
+        (MemoryError(), "JPEG", "too large for the memory of this machine"),
+        (Image.DecompressionBombError("x"), "GIF", "more megapixels than Pillow's limit"),
+        (ValueError("Decompressed data too large"), "PNG", "text or a profile in it unpacks to more than is"),
+        (ValueError("Too much memory used"), "PNG", "text or a profile in it unpacks to more than is safe"),
+        (KeyError("unknown pixel mode"), "TIFF", "a kind of TIFF that is not read; save it as PNG or JPEG"),
+        (KeyError("unknown pixel mode"), "PNG", "corrupt"),
+        (OSError("image file is truncated"), "PNG", "truncated"),
+        (SyntaxError("Truncated File Read"), "PNG", "truncated"),
+        (OSError("unexpected EOF"), "PNG", "truncated"),
+        (EOFError("no more images"), "PNG", "truncated"),
+        (OSError("broken data stream"), "PNG", "corrupt"),
+        (OSError("broken data stream"), "GIF", "truncated"),  # which has no end
+    ],
+)
+def test_what_pillow_raises_is_said_in_words(error, kind, want):
+    assert in_words(error, b"GIF89a" + bytes(40), kind).startswith(want)
 
 
 def test_where_an_end_is_missing():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import pickle
 import struct
 
@@ -101,6 +102,11 @@ def test_an_array_comes_out_of_every_pickle_as_numpy_reads_it(array, protocol, o
     assert np.array_equal(got["data"], want["data"])
     assert got["data"].shape == array.shape
     assert (got["n"], got["l"]) == (b"\xff\0", [1, "b"])
+
+
+def test_an_array_of_nothing_is_whole():
+    raw = pickle.dumps({"data": np.zeros((0, 3072), np.uint8)}, 4)
+    assert unpickle.loads(raw, "here")["data"].shape == (0, 3072)
 
 
 def test_keys_of_either_python_are_text_and_others_are_refused():
@@ -305,6 +311,42 @@ def test_numbers_stand_for_names_where_there_are_any():
 def test_lines_before_the_names_of_the_columns_may_be_blank(tmp_path, blank):
     (tmp_path / "a.csv").write_text(f"{blank}path;label\n\na, b.png;cat\n ; \nc.png;dog\n")
     assert read_table(tmp_path / "a.csv", None, None).rows == [("a, b.png", "cat", ""), ("c.png", "dog", "")]
+
+
+def test_a_wrong_split_is_said_of_its_table(tmp_path):
+    (tmp_path / "a.csv").write_text("path,label,split\na.png,cat,train\nb.png,dog,holdout\n")
+    with pytest.raises(UserError, match=f"^{tmp_path}/a.csv has the split 'holdout'; write train, val or test"):
+        read_table(tmp_path / "a.csv", None, None)
+
+
+def hub_table(path, labels, names):
+    """A Parquet table of paths whose labels are numbers, named in the schema as the hub does."""
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    table = pa.table({"path": [f"{i}.png" for i in range(len(labels))], "label": labels})
+    features = {"label": {"_type": "ClassLabel", **names}}
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(about), path)
+
+
+@pytest.mark.parametrize(
+    ("names", "want"),
+    [
+        ({"names": ["eel", "cat"]}, ["eel", "cat", "2", "-1", ""]),
+        ({"names": {"0": "eel", "1": "cat"}}, ["eel", "cat", "2", "-1", ""]),
+        ({"names": {"10": "dog", "9": "cat", "2": "eel"}}, ["eel", "cat", "dog", "-1", ""]),  # by number
+        ({"feature": {"names": ["eel", "cat"]}}, ["eel", "cat", "2", "-1", ""]),
+        ({"names": ["eel", ""]}, ["0", "1", "2", "-1", ""]),
+        ({"names": ["eel", 7]}, ["0", "1", "2", "-1", ""]),
+        ({"names": []}, ["0", "1", "2", "-1", ""]),
+        ({"names": "eel"}, ["0", "1", "2", "-1", ""]),
+        ({}, ["0", "1", "2", "-1", ""]),
+    ],
+)
+def test_numbers_in_a_parquet_table_stand_for_the_names_in_its_schema(tmp_path, names, want):
+    hub_table(tmp_path / "t.parquet", [0, 1, 2, -1, None], names)
+    rows = read_table(tmp_path / "t.parquet", None, None).rows
+    assert [label for _, label, _ in rows] == want
 
 
 def test_a_column_is_chosen_by_the_likeliest_of_its_names():

@@ -32,7 +32,7 @@ from hotlap.measure.standings import Summary, Timed, against, standing
 from hotlap.plan.recipe import Set
 from hotlap.recipes import BUILTIN
 from hotlap.report.page import digits
-from hotlap.report.plots import svg_text
+from hotlap.report.plots import AMBER, BLUE, svg_text
 
 DATA = "patterns:200,50"
 PEAK = 1e12
@@ -472,6 +472,10 @@ def test_the_words_of_a_claim():
     )
     assert comparison(summary.against[0]).startswith("fast / slow: 0.500 [0.500, 0.500")
     assert comparison(summary.against[0]).endswith("(2 blocks)")
+    alone = against(runs[:1], runs[5:6])
+    assert comparison(alone) == (
+        "fast / slow: 0.500 of the seconds in train + eval, 0.500 in train alone (1 block)"
+    )
     assert table(summary.standings) == [
         (
             *("contender", "runs", "accuracy", "sd", "at target", "train s", "eval s", "train + eval s"),
@@ -517,6 +521,14 @@ def test_the_picture_names_every_contender_and_is_well_formed():
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["fast", "slow"]
     assert [len(line.get_xdata()) for line in dots.lines] == [5, 5, 2]  # and the target's line
     assert [t.get_text() for t in beside.get_yticklabels()] == ["/ slow"]
+    interval, ratio, one = (line.get_xydata().tolist() for line in beside.lines)
+    low, high = summary.against[0].counted.interval
+    assert interval == [[low, 0.0], [high, 0.0]]
+    assert ratio == [[summary.against[0].counted.ratio, 0.0]]
+    assert [x for x, _ in one] == [1.0, 1.0]
+    for line, colour in zip(dots.lines, (BLUE, AMBER), strict=False):
+        assert line.get_color() == colour
+    assert beside.lines[1].get_color() == AMBER  # as the other's dots
     alone = Summary(summary.standings[:1], ())
     assert len(draw(alone, runs[:5]).axes) == 1
 

@@ -46,6 +46,9 @@ def test_intervals_are_at_the_confidence_that_is_asked_for():
     ranks = {0.5: (8, 13), 0.88: (7, 14), 0.9: (6, 15), 0.99: (4, 17)}  # of 20: the tables'
     for confidence, interval in ranks.items():
         assert median_of(list(range(1, 21)), confidence).interval == interval
+    assert median_of([1, 2, 3, 4], 0.375).interval == (2, 3)  # of which the coverage is that exactly
+    assert median_of([1, 2, 3, 4], 0.376).interval == (1, 4)
+    assert median_of([1, 2, 3, 4, 5], 1e-9).interval == (2, 4)
     wide, narrow = (ratio_of([1.0, 1.0, 2.0, 2.0], [1.0] * 4, c).interval for c in (0.9, 0.5))
     half = 1.0 * math.log(2) / 2  # t of one degree of freedom is 1 at 0.75, and 6.313752 at 0.95
     assert [math.log(x) for x in narrow] == pytest.approx([math.log(2) / 2 - half, math.log(2) / 2 + half])
@@ -102,6 +105,13 @@ def test_wilson_s_interval(k, n, low, high):
     assert found.interval == pytest.approx((1 - other[1], 1 - other[0]))
 
 
+def test_a_share_of_none_or_all_begins_or_ends_there_exactly():
+    for n in range(1, 60):
+        assert share_of(0, n).interval[0] == 0.0
+        assert share_of(n, n).interval[1] == 1.0
+        assert 0.0 < share_of(0, n).interval[1] < 1.0
+
+
 @pytest.mark.parametrize(
     ("n", "r", "coverage"),  # the tables' ranks for 95%
     [(2, 1, 0.5), (5, 1, 0.9375), (6, 1, 0.9688), (8, 1, 0.9922), (9, 2, 0.9609), (20, 6, 0.9586)],
@@ -110,7 +120,7 @@ def test_the_median_s_interval_is_of_ranks(n, r, coverage):
     values = list(range(1, n + 1))
     random.Random(n).shuffle(values)
     found = median_of(values)
-    assert found.median == (n + 1) / 2
+    assert (found.n, found.median) == (n, (n + 1) / 2)
     assert found.interval == (r, n + 1 - r)
     assert found.coverage == pytest.approx(coverage, abs=5e-5)
 
