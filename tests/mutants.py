@@ -83,7 +83,9 @@ def read() -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("room", choices=ROOMS)
-    parser.add_argument("--sample", type=int, metavar="N", help="as many of its mutants, drawn with a fixed seed")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="as many of its mutants, drawn with a fixed seed"
+    )
     parser.add_argument("--only", default="*", metavar="PATTERN", help="those whose names are such")
     parser.add_argument("--again", action="store_true", help="those that no test saw the last time")
     parser.add_argument("--children", type=int, help="processes (default: one a core)")

@@ -202,7 +202,10 @@ def test_releases_are_as_they_were_published():
         assert [layout.kind for layout in cifar.layouts] == ["binary", "python"]
         assert cifar.layouts[1].mirrors[-1].startswith("https://www.cs.toronto.edu/~kriz/")
     keys = {c.name: (c.label_bytes, c.label_key, c.names_key) for c in SETS.values()}
-    assert keys == {"cifar10": (1, "labels", "label_names"), "cifar100": (2, "fine_labels", "fine_label_names")}
+    assert keys == {
+        "cifar10": (1, "labels", "label_names"),
+        "cifar100": (2, "fine_labels", "fine_label_names"),
+    }
 
 
 def test_the_official_facts():

@@ -143,7 +143,9 @@ def test_what_one_pickle_sets_on_what_it_is_handed_the_next_does_not_see(name):
 def test_a_byte_has_no_order(dtype):
     array = np.arange(3, dtype=np.uint8)
     function, arguments, state = array.__reduce__()
-    raw = pickle.dumps({"data": Asks(function, *arguments, state=(*state[:2], Asks(np.dtype, dtype), *state[3:]))})
+    raw = pickle.dumps(
+        {"data": Asks(function, *arguments, state=(*state[:2], Asks(np.dtype, dtype), *state[3:]))}
+    )
     assert unpickle.loads(raw, "x")["data"].tolist() == [0, 1, 2]
 
 
@@ -315,7 +317,9 @@ def test_lines_before_the_names_of_the_columns_may_be_blank(tmp_path, blank):
 
 def test_a_wrong_split_is_said_of_its_table(tmp_path):
     (tmp_path / "a.csv").write_text("path,label,split\na.png,cat,train\nb.png,dog,holdout\n")
-    with pytest.raises(UserError, match=f"^{tmp_path}/a.csv has the split 'holdout'; write train, val or test"):
+    with pytest.raises(
+        UserError, match=f"^{tmp_path}/a.csv has the split 'holdout'; write train, val or test"
+    ):
         read_table(tmp_path / "a.csv", None, None)
 
 

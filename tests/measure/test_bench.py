@@ -245,7 +245,8 @@ def test_what_a_peer_says():
     (said,) = read_peer(plain, out, "p")
     assert (said.train_s, said.eval_s, said.accuracy) == (9.5, 0.5, 94.1)
     said = [
-        read_peer(plain, f'{{"train_s": 0.1, "eval_s": 0, "accuracy": {share}}}', "p") for share in (0, 1.01, 100)
+        read_peer(plain, f'{{"train_s": 0.1, "eval_s": 0, "accuracy": {share}}}', "p")
+        for share in (0, 1.01, 100)
     ]
     assert [(r.train_s, r.eval_s, r.accuracy) for (r,) in said] == [(0.1, 0, a) for a in (0, 1.01, 100)]
     (said,) = read_peer(plain, '{"train_s": null, "eval_s": null, "accuracy": 94}', "p")
@@ -273,7 +274,7 @@ def test_what_a_peer_says():
         ({"accuracy": None}, "accuracy None is no percentage"),
         ({"accuracy": 10**400}, "accuracy 10+ is no percentage"),
         ({"accuracy": -0.1}, "accuracy -0.1 is no percentage"),
-        ({"accuracy": 100.1}, "accuracy 100.1 is no percentage"),
+        ({"accuracy": 100.5}, "accuracy 100.5 is no percentage"),
         ({"accuracy": 1}, "accuracy 1 looks like a share; give it in percent"),
         ({"accuracy": 94, "train_s": 10**400}, "train_s 10+ is no number of seconds"),
         ({"accuracy": 94, "train_s": -1}, "train_s -1 is no number of seconds"),

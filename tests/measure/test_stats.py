@@ -177,7 +177,9 @@ def test_what_is_no_number_is_refused(statistic, bad):
 def test_times_must_be_above_0_and_of_both_sides():
     for times in ([1.0, 0.0], [1.0, -2.0]):
         for sides in ((times, [1.0, 1.0]), ([1.0, 1.0], times)):
-            with pytest.raises(ValueError, match=f"^{times[1]} among the values: give finite numbers above 0$"):
+            with pytest.raises(
+                ValueError, match=f"^{times[1]} among the values: give finite numbers above 0$"
+            ):
                 ratio_of(*sides)
     with pytest.raises(ValueError, match="^inf among the values: give finite numbers$"):
         mean_of([0.0, -1.0, math.inf])

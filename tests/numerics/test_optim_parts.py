@@ -62,7 +62,9 @@ def slow_sgd(w, g, v, lr, decay, momentum):
 
 
 @pytest.mark.parametrize("phase", ["step", "reset"])
-@pytest.mark.parametrize("optimizer", [SGD(), LARS(eps=0.01), Muon(iterations=2)], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize(
+    "optimizer", [SGD(), LARS(eps=0.01), Muon(iterations=2)], ids=lambda o: type(o).__name__
+)
 def test_a_group_steps_by_its_own_columns_and_its_own_optimizer(optimizer, phase):
     weights, grads, velocity = (tensors(seed, *FILTERS[:2]) for seed in (0, 1, 2))
     before, v = [w.clone() for w in weights], [t.clone() for t in velocity]
@@ -82,7 +84,8 @@ def test_a_group_steps_by_its_own_columns_and_its_own_optimizer(optimizer, phase
 
 def test_parameters_at_rest_ask_for_no_gradient_and_do_again_after():
     resting, moving = (
-        Group(Rule("r", (), SGD(), lr=1.0), [], [w.requires_grad_()], [], 0, 1) for w in tensors(0, (3,), (3,))
+        Group(Rule("r", (), SGD(), lr=1.0), [], [w.requires_grad_()], [], 0, 1)
+        for w in tensors(0, (3,), (3,))
     )
     with at_rest([resting]):
         loss = (resting.weights[0] * moving.weights[0]).sum()
@@ -123,7 +126,9 @@ def test_an_average_is_updated_by_its_own_column_and_kind(average):
 
 
 def test_filters_are_batched_by_the_rows_of_their_matrices():
-    filters = [torch.zeros(s) for s in ((4, 3, 3, 3), (40, 2, 1, 2), (6, 1, 2, 2), (4, 5, 1, 1), (5, 4, 1, 1))]
+    filters = [
+        torch.zeros(s) for s in ((4, 3, 3, 3), (40, 2, 1, 2), (6, 1, 2, 2), (4, 5, 1, 1), (5, 4, 1, 1))
+    ]
     assert buckets(filters) == [[0, 1, 2, 3, 4]]  # 4 x 27, 4 x 40, 4 x 6, 4 x 5 and 4 x 5, once laid flat
     assert buckets([torch.zeros(s) for s in ((2, 3, 1, 1), (3, 4, 1, 1), (7, 2, 1, 1))]) == [[0, 2], [1]]
     assert [work(f) for f in filters] == [4 * 108, 4 * 160, 4 * 24, 4 * 20, 4 * 20]
@@ -164,6 +169,26 @@ def test_work_is_dealt_as_evenly_as_the_largest_first_can(costs, hands):
     )
     # Graham (1969): no further than this from what is best
     assert max(sum(costs[i] for i in hand) for hand in dealt_out) <= best * (4 / 3 - 1 / (3 * hands)) + 1e-9
+
+
+def test_products_are_taken_in_the_precision_that_is_asked_for():
+    updates = tensors(0, (4, 3, 3, 3), (40, 2, 3, 3))
+    exact = orthogonalise(updates, 3, COEFFICIENTS, torch.float64)
+    for update, step, rounded in zip(
+        updates, exact, orthogonalise(updates, 3, COEFFICIENTS, torch.bfloat16), strict=True
+    ):
+        assert rounded.dtype == update.dtype
+        assert torch.equal(rounded, rounded.bfloat16().double())  # each value is one of bfloat16's
+        assert not torch.equal(step, step.bfloat16().double())
+        assert 1e-4 < (rounded - step).norm() / step.norm() < 0.05  # 2^-8 a rounding, a few times over
+    moved = []
+    for dtype in (torch.float64, torch.bfloat16):
+        weights, velocity = tensors(1, (4, 3, 3, 3)), [torch.zeros(4, 3, 3, 3, dtype=torch.float64)]
+        group = Group(Rule("r", (), Muon(), lr=1.0), ["a"], weights, velocity, column=0, end=1)
+        group.step(updates[:1], row(1.0, 0.0, 0.0), "step", dtype)
+        moved.append(tensors(1, (4, 3, 3, 3))[0] - weights[0])
+    assert torch.allclose(moved[0], exact[0], rtol=1e-12, atol=1e-14)
+    assert torch.allclose(moved[1], moved[1].bfloat16().double(), rtol=1e-12, atol=1e-14)
 
 
 class Gathered(Ranks):

@@ -80,10 +80,10 @@ def test_the_order_of_tricks_is_checked_whichever_comes_first():
 
 def test_a_diff_is_in_the_order_of_the_keys_with_each_line_signed():
     assert diff(ROOT, BASE) == [
-        "+ augment.cutout.mode = \"random\"",
+        '+ augment.cutout.mode = "random"',
         "+ augment.cutout.pixels = 4",
         "- augment.order = []",
-        "+ augment.order = [\"cutout\"]",
+        '+ augment.order = ["cutout"]',
         "- epochs = 24.0",
         "+ epochs = 9.0",
         "- loss.smoothing = 0.0",

@@ -124,7 +124,11 @@ def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
     delimiter = max("\t;,", key=first.count)
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:
-        rows = [r for r in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(map(str.strip, r))]
+        rows = [
+            r
+            for r in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            if any(map(str.strip, r))
+        ]
     except csv.Error as err:
         raise UserError(
             f"{path} is not a table that reads ({shown(why(err))}); save it as CSV again"
