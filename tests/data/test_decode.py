@@ -426,6 +426,21 @@ def test_a_path_bytes_and_a_file_say_the_same(tmp_path):
         assert np.array_equal(decode(file).pixels, want)
 
 
+@pytest.mark.parametrize("most", [1, 7, 100])
+def test_a_file_that_is_read_in_pieces_is_whole(tmp_path, monkeypatch, most):
+    path = tmp_path / "a.png"
+    path.write_bytes(SAMPLE)
+    read = os.read
+    monkeypatch.setattr(module.os, "read", lambda handle, count: read(handle, min(count, most)))
+    assert np.array_equal(decode(path).pixels, halves())
+    size = path.stat().st_size
+    path.write_bytes(SAMPLE[:-20])
+    monkeypatch.setattr(
+        module.os, "fstat", lambda handle: os.stat_result((0o100600, 0, 0, 1, 0, 0, size, 0, 0, 0))
+    )
+    assert unreadable(path) == "truncated"  # it became shorter while it was read
+
+
 def test_what_is_no_file_is_unreadable(tmp_path):
     assert "No such file" in unreadable(tmp_path / "missing.png")
     assert unreadable(tmp_path) == "a folder, not an image"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
 import image_files as files
 import numpy as np
@@ -17,7 +18,7 @@ from hotlap.data.decode import FORMATS, Unreadable, decode
 from hotlap.data.formats.gif import gif_frames
 from hotlap.data.formats.kinds import HEAD_BYTES, kind_of
 from hotlap.data.formats.orientation import orientation_of
-from hotlap.data.formats.png import check_chunks, head_of
+from hotlap.data.formats.png import check_chunks, check_full, head_of
 from hotlap.data.formats.reasons import cut_off
 from hotlap.data.formats.reasons import reason_of as in_words
 from hotlap.data.formats.tiff import tiff_pages
@@ -179,6 +180,28 @@ def test_black_images_of_every_kind_are_full(kind, depth):
         for rows in (height - 1, 0):
             cut = png(black[:rows], colour, depth, extra, size=(width, height))
             assert reason_of(decode, cut) == "truncated"
+
+
+class Black:
+    """An image whose last pixel says nothing, so that all of them are counted."""
+
+    def __init__(self, interlace: int) -> None:
+        self.info = {"interlace": interlace}
+
+    def getpixel(self, _: tuple[int, int]) -> tuple[int, int, int]:
+        return 0, 0, 0
+
+
+def test_pixels_are_counted_to_the_last_byte():
+    """Pillow finds some of the ends that come too early itself; these are all of them."""
+    for height, width in np.ndindex(10, 10):
+        black = np.zeros((height + 1, width + 1, 3), np.uint8)
+        raw = b"".join(b"\0" + line.tobytes() for line in black)
+        cut = chunk(b"IDAT", zlib.compress(raw[:-1])) + chunk(b"IEND", b"")
+        check_full(png(black, 2), Black(0))
+        check_full(files.interlaced(black), Black(1))
+        assert reason_of(check_full, png(black, 2)[:33] + cut, Black(0)) == "truncated"
+        assert reason_of(check_full, files.interlaced(black, -1), Black(1)) == "truncated"
 
 
 def test_a_head_is_read():

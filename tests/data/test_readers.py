@@ -82,7 +82,7 @@ def test_an_idx_file_may_claim_as_much_as_images_unpack_to_and_no_more(tmp_path)
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(UserError, match="^cannot read .*: No such file or directory"):
+    with pytest.raises(UserError, match=r"^cannot read .*: No such file or directory"):
         read_idx(tmp_path / "x")
 
 
@@ -111,9 +111,9 @@ def test_an_array_of_nothing_is_whole():
 
 def test_keys_of_either_python_are_text_and_others_are_refused():
     assert unpickle.loads(pickle.dumps({b"caf\xe9": 1, "b": 2}), "x") == {"caf\u00e9": 1, "b": 2}
-    with pytest.raises(UserError, match="^x has a int where a name belongs; get the file again$"):
+    with pytest.raises(UserError, match=r"^x has a int where a name belongs; get the file again$"):
         unpickle.loads(pickle.dumps({1: 2}), "x")
-    with pytest.raises(UserError, match="^x holds a list, not a CIFAR batch"):
+    with pytest.raises(UserError, match=r"^x holds a list, not a CIFAR batch"):
         unpickle.loads(pickle.dumps([1]), "x")
 
 
@@ -362,9 +362,11 @@ def test_a_column_is_chosen_by_the_likeliest_of_its_names():
     assert chosen(["x", "label"], LABELS, "x", "labels", "t") == ("x", "")
     assert chosen(["x"], LABELS, None, "labels", "t", needed=False) == ("", "")
     assert chosen(["y", "target"], LABELS, None, "labels", "t", needed=False) == ("target", "")
-    with pytest.raises(NoColumn, match="^t has no column of labels among x; name it with --label-column, or"):
+    with pytest.raises(
+        NoColumn, match=r"^t has no column of labels among x; name it with --label-column, or"
+    ):
         chosen(["x"], LABELS, None, "labels", "t")
-    with pytest.raises(UserError, match="^t has no column 'lable' among label, x; did you mean 'label'"):
+    with pytest.raises(UserError, match=r"^t has no column 'lable' among label, x; did you mean 'label'"):
         chosen(["label", "x"], LABELS, "lable", "labels", "t")
 
 

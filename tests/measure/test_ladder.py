@@ -7,6 +7,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from helpers import TINY_SETTINGS
 from hotlap.errors import UserError
@@ -115,7 +116,7 @@ def test_published_seconds_are_compared_on_one_device(monkeypatch):
 
 def test_runs_of_a_recipe_whose_name_goes_on_are_not_its_own(tmp_path):
     ladder = Ladder([tiny(), tiny("muon94").then("demo-small")], tmp_path, data=DATA)
-    for name, seed, accuracy in (("demo", 0, 90.0), ("demo", 11, 92.0), ("demo-small", 0, 50.0)):
+    for name, seed, accuracy in (("demo", 2, 90.0), ("demo", 11, 92.0), ("demo-small", 0, 50.0)):
         folder = tmp_path / "runs" / f"{name}-s{seed}"
         folder.mkdir(parents=True)
         about = {"seed": seed, "accuracy": accuracy, "seconds": {"train": 3.0, "eval": 1.0}}
@@ -125,7 +126,7 @@ def test_runs_of_a_recipe_whose_name_goes_on_are_not_its_own(tmp_path):
     (tmp_path / "runs" / "demo-small-s1" / module.DIVERGED).write_text("diverged at step 1\n")
     demo, small = ladder.rungs()
     assert (demo.runs, demo.diverged) == (
-        (Trained(0, 90.0, 3.0, 1.0), Trained(11, 92.0, 3.0, 1.0)),
+        (Trained(2, 90.0, 3.0, 1.0), Trained(11, 92.0, 3.0, 1.0)),
         0,
     )
     assert (small.runs, small.diverged) == ((Trained(0, 50.0, 3.0, 1.0),), 1)
@@ -165,6 +166,7 @@ def test_a_changed_recipe_is_refused_and_a_further_one_is_added(tmp_path):
     Ladder([tiny("muon94")], tmp_path, data=DATA)
     held = json.loads((tmp_path / "ladder.json").read_text())
     assert set(held["recipes"]) == {"demo", "muon94"}
+    assert held["facts"]["torch"] == torch.__version__
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

@@ -1,4 +1,4 @@
-"""What a benchmark's runs come to, where some diverged, some report no evaluation, and some rounds are missing."""
+"""What a benchmark's runs come to, where some diverged or report no evaluation, and how it is said."""
 
 from __future__ import annotations
 

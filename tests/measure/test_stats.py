@@ -181,7 +181,7 @@ def test_times_must_be_above_0_and_of_both_sides():
                 ValueError, match=f"^{times[1]} among the values: give finite numbers above 0$"
             ):
                 ratio_of(*sides)
-    with pytest.raises(ValueError, match="^inf among the values: give finite numbers$"):
+    with pytest.raises(ValueError, match=r"^inf among the values: give finite numbers$"):
         mean_of([0.0, -1.0, math.inf])
     with pytest.raises(ValueError, match="2 times against 1"):
         ratio_of([1.0, 1.0], [1.0])

@@ -70,7 +70,7 @@ def test_a_start_is_of_the_root_and_leaves_all_else():
 def test_the_order_of_tricks_is_checked_whichever_comes_first():
     check_order([PatchWhitening(), Muon(), Ema()], "mine")
     check_order([Muon()], "mine")  # what it must come after need not be there
-    with pytest.raises(UserError, match="^mine: muon must come after patch-whitening; give patch-whitening"):
+    with pytest.raises(UserError, match=r"^mine: muon must come after patch-whitening; give patch-whitening"):
         check_order([Cutout(), Muon(), PatchWhitening()], "mine")
     for pair in ([Ema(), Lookahead()], [Lookahead(), Ema()]):
         names = [trick.name for trick in pair]
@@ -122,7 +122,7 @@ def test_a_knob_is_set_or_added_and_all_stand_by_name():
     assert [(k.name, k.schedule.value) for k in added.knobs] == [("a", 4), ("b", 1), ("c", 3), ("d", 2)]
     assert plan.with_knob("b", Constant(5.0)).knobs == (Knob("b", Constant(5.0)), plan.knobs[1])
     assert added.knob("c", "test") == Constant(3.0)
-    with pytest.raises(UserError, match="^rules.x: no knob called 'bb'; did you mean 'b'"):
+    with pytest.raises(UserError, match=r"^rules.x: no knob called 'bb'; did you mean 'b'"):
         plan.knob("bb", "rules.x")
 
 
@@ -149,5 +149,5 @@ def test_a_rule_without_roles_goes():
 
 
 def test_roles_of_two_rules_are_not_carved_out():
-    with pytest.raises(UserError, match="^rule 'x': no single rule holds the roles filter, head_bias$"):
+    with pytest.raises(UserError, match=r"^rule 'x': no single rule holds the roles filter, head_bias$"):
         Plan(rules=RULES).carve("x", "filter", "head_bias")
