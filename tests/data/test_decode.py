@@ -348,6 +348,14 @@ def test_large_images_come_in_parts(monkeypatch):
         assert not got.flags.writeable
 
 
+@pytest.mark.parametrize("depth", [2, 4])
+def test_each_level_of_a_shallow_png_may_be_left_out(depth):
+    most = (1 << depth) - 1
+    for level in range(most + 1):
+        got = decode(shallow(depth, level, most - level, key=level), background=(1, 2, 3))
+        assert seen(got) == ((1, 2, 3), ((most - level) * 255 // most,) * 3)
+
+
 def test_a_bmp_with_runs():
     assert decode(rle_bmp()).pixels.tolist() == [[[*BLUE]] * 4, [[*RED]] * 4]
 
