@@ -67,6 +67,7 @@ def test_the_folder_itself_may_be_given(tmp_path):
     found = locate(cifar, folder)
     assert found is not None
     assert found.path == folder
+    assert (found.layout, found.is_archive) == (layout_of(cifar, "binary"), False)
 
 
 def test_a_folder_goes_before_an_archive_and_binary_before_python(tmp_path):
@@ -119,6 +120,16 @@ def test_a_negative_label_is_found(tmp_path):
         decoded(cifar, tmp_path)
 
 
+@pytest.mark.parametrize("label", [10**30, -(10**30)])
+def test_a_label_beyond_any_is_found_where_it_stands(tmp_path, label):
+    cifar = tiny()
+    folder = write_folder(cifar, "python", random_splits(cifar, 0), tmp_path)
+    pixels = np.zeros((3, cifar.image_bytes), np.uint8)
+    (folder / "data_batch_1").write_bytes(pickle.dumps({"data": pixels, "labels": [9, 0, label]}))
+    with pytest.raises(UserError, match=f"data_batch_1 has label {label} at image 2, CIFAR-10 has 0 to 9"):
+        decoded(cifar, tmp_path)
+
+
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(kind=KINDS, data=st.data())
 def test_a_truncated_file_is_found_wherever_it_ends(kind, data):
@@ -157,6 +168,44 @@ def test_a_batch_with_a_wrong_count_of_labels_is_found(tmp_path):
     (folder / "data_batch_1").write_bytes(pickle.dumps({"data": pixels, "labels": [0, 1]}))
     with pytest.raises(UserError, match="data_batch_1 lacks its 3 labels"):
         decoded(cifar, tmp_path)
+
+
+BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+RELEASES = {  # as https://www.cs.toronto.edu/~kriz/cifar.html and the archives there have them
+    ("cifar10", "binary"): (
+        *("cifar-10-batches-bin", (*(f"{name}.bin" for name in BATCHES), "test_batch.bin")),
+        *("batches.meta.txt", "cifar-10-binary.tar.gz", 170_052_171, "c32a1d4ab5d03f1284b67883e8d87530"),
+    ),
+    ("cifar10", "python"): (
+        *("cifar-10-batches-py", (*BATCHES, "test_batch")),
+        *("batches.meta", "cifar-10-python.tar.gz", 170_498_071, "c58f30108f718f92721af3b95e74349a"),
+    ),
+    ("cifar100", "binary"): (
+        *("cifar-100-binary", ("train.bin", "test.bin")),
+        *("fine_label_names.txt", "cifar-100-binary.tar.gz", 168_513_733, "03b5dce01913d631647c71ecec9e9cb8"),
+    ),
+    ("cifar100", "python"): (
+        *("cifar-100-python", ("train", "test")),
+        *("meta", "cifar-100-python.tar.gz", 169_001_437, "eb9058c3a382ffc7106e4002c42a8d85"),
+    ),
+}
+
+
+def test_releases_are_as_they_were_published():
+    for name, cifar in SETS.items():
+        assert (cifar.name, cifar.title) == (name, name.upper().replace("CIFAR", "CIFAR-"))
+        for layout in cifar.layouts:
+            files = tuple(part.file for part in layout.parts)
+            about = (layout.folder, files, layout.names_file, layout.archive)
+            assert (*about, layout.archive_bytes, layout.archive_md5) == RELEASES[name, layout.kind]
+            assert all(layout.archive in mirror for mirror in layout.mirrors)
+        assert [layout.kind for layout in cifar.layouts] == ["binary", "python"]
+        assert cifar.layouts[1].mirrors[-1].startswith("https://www.cs.toronto.edu/~kriz/")
+    keys = {c.name: (c.label_bytes, c.label_key, c.names_key) for c in SETS.values()}
+    assert keys == {
+        "cifar10": (1, "labels", "label_names"),
+        "cifar100": (2, "fine_labels", "fine_label_names"),
+    }
 
 
 def test_the_official_facts():

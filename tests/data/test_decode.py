@@ -348,6 +348,14 @@ def test_large_images_come_in_parts(monkeypatch):
         assert not got.flags.writeable
 
 
+@pytest.mark.parametrize("depth", [2, 4])
+def test_each_level_of_a_shallow_png_may_be_left_out(depth):
+    most = (1 << depth) - 1
+    for level in range(most + 1):
+        got = decode(shallow(depth, level, most - level, key=level), background=(1, 2, 3))
+        assert seen(got) == ((1, 2, 3), ((most - level) * 255 // most,) * 3)
+
+
 def test_a_bmp_with_runs():
     assert decode(rle_bmp()).pixels.tolist() == [[[*BLUE]] * 4, [[*RED]] * 4]
 
@@ -424,6 +432,21 @@ def test_a_path_bytes_and_a_file_say_the_same(tmp_path):
     assert np.array_equal(decode(str(path)).pixels, want)
     with path.open("rb") as file:
         assert np.array_equal(decode(file).pixels, want)
+
+
+@pytest.mark.parametrize("most", [1, 7, 100])
+def test_a_file_that_is_read_in_pieces_is_whole(tmp_path, monkeypatch, most):
+    path = tmp_path / "a.png"
+    path.write_bytes(SAMPLE)
+    read = os.read
+    monkeypatch.setattr(module.os, "read", lambda handle, count: read(handle, min(count, most)))
+    assert np.array_equal(decode(path).pixels, halves())
+    size = path.stat().st_size
+    path.write_bytes(SAMPLE[:-20])
+    monkeypatch.setattr(
+        module.os, "fstat", lambda handle: os.stat_result((0o100600, 0, 0, 1, 0, 0, size, 0, 0, 0))
+    )
+    assert unreadable(path) == "truncated"  # it became shorter while it was read
 
 
 def test_what_is_no_file_is_unreadable(tmp_path):

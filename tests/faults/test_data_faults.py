@@ -197,7 +197,8 @@ class Reads:
     ],
 )
 def test_a_forged_array_is_refused(forged):
-    assert "not whole uint8" in error_of(unpickle.loads, pickle.dumps({"data": forged}, 2), "x")
+    text = error_of(unpickle.loads, pickle.dumps({"data": forged}, 2), "x")
+    assert text.startswith("x holds an array that is not whole uint8")
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x80", b"hello", pickle.dumps([1]), b"\x80\x02(K\x01Q."])

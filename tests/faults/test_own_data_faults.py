@@ -157,6 +157,24 @@ def test_a_damaged_archive_within_an_archive(tmp_path):
     assert nothing_left(tmp_path)
 
 
+def test_what_is_damaged_in_an_archive_is_said(tmp_path):
+    write_tar(tmp_path / "a.tgz")
+    raw = bytearray((tmp_path / "a.tgz").read_bytes())
+    (tmp_path / "cut.tgz").write_bytes(raw[: len(raw) // 2])
+    raw[-6] ^= 1  # in the stored checksum: all members still read well
+    (tmp_path / "a.tgz").write_bytes(raw)
+    assert "a.tgz is truncated or damaged (CRC check failed" in error_of(tmp_path / "a.tgz")
+    assert "cut.tgz is truncated or damaged (Compressed file ended" in error_of(tmp_path / "cut.tgz")
+    (tmp_path / "b.tar").write_bytes(b"no archive at all")
+    assert "b.tar is truncated or damaged (" in error_of(tmp_path / "b.tar")
+    write_zip(tmp_path / "c.zip")
+    raw = bytearray((tmp_path / "c.zip").read_bytes())
+    raw[raw.index(b"PK\x01\x02") - 3] ^= 1  # in the last member's pixels
+    (tmp_path / "c.zip").write_bytes(raw)
+    assert "c.zip is truncated or damaged (" in error_of(tmp_path / "c.zip")
+    assert nothing_left(tmp_path)
+
+
 def test_a_tar_whose_name_would_fill_the_memory(tmp_path):
     info = tarfile.TarInfo("long")
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 33

@@ -32,7 +32,7 @@ from hotlap.measure.standings import Summary, Timed, against, standing
 from hotlap.plan.recipe import Set
 from hotlap.recipes import BUILTIN
 from hotlap.report.page import digits
-from hotlap.report.plots import svg_text
+from hotlap.report.plots import AMBER, BLUE, svg_text
 
 DATA = "patterns:200,50"
 PEAK = 1e12
@@ -244,6 +244,13 @@ def test_what_a_peer_says():
     out = 'epoch 1\n{"train_s": 9.5, "eval_s": 0.5, "accuracy": 94.1, "more": [1]}\n\n'
     (said,) = read_peer(plain, out, "p")
     assert (said.train_s, said.eval_s, said.accuracy) == (9.5, 0.5, 94.1)
+    said = [
+        read_peer(plain, f'{{"train_s": 0.1, "eval_s": 0, "accuracy": {share}}}', "p")
+        for share in (0, 1.01, 100)
+    ]
+    assert [(r.train_s, r.eval_s, r.accuracy) for (r,) in said] == [(0.1, 0, a) for a in (0, 1.01, 100)]
+    (said,) = read_peer(plain, '{"train_s": null, "eval_s": null, "accuracy": 94}', "p")
+    assert (said.train_s, said.eval_s, said.accuracy) == (None, None, 94.0)
     (said,) = read_peer(plain, '{"accuracy": 94}', "p")
     assert (said.train_s, said.eval_s, said.accuracy) == (None, None, 94.0)
     assert read_peer(plain, "", "p") == read_peer(plain, "94.1", "p") == []
@@ -264,6 +271,13 @@ def test_what_a_peer_says():
         ({"accuracy": 194}, "accuracy 194 is no percentage"),
         ({"accuracy": "high"}, "accuracy 'high' is no percentage"),
         ({"accuracy": True}, "accuracy True is no percentage"),
+        ({"accuracy": None}, "accuracy None is no percentage"),
+        ({"accuracy": 10**400}, "accuracy 10+ is no percentage"),
+        ({"accuracy": -0.1}, "accuracy -0.1 is no percentage"),
+        ({"accuracy": 100.5}, "accuracy 100.5 is no percentage"),
+        ({"accuracy": 1}, "accuracy 1 looks like a share; give it in percent"),
+        ({"accuracy": 94, "train_s": 10**400}, "train_s 10+ is no number of seconds"),
+        ({"accuracy": 94, "train_s": -1}, "train_s -1 is no number of seconds"),
         ({"accuracy": math.nan}, "accuracy nan is no percentage"),
         ({"accuracy": 94, "train_s": 0}, "train_s 0 is no number of seconds"),
         ({"accuracy": 94, "train_s": [1]}, "train_s .1. is no number of seconds"),
@@ -459,6 +473,10 @@ def test_the_words_of_a_claim():
     )
     assert comparison(summary.against[0]).startswith("fast / slow: 0.500 [0.500, 0.500")
     assert comparison(summary.against[0]).endswith("(2 blocks)")
+    alone = against(runs[:1], runs[5:6])
+    assert comparison(alone) == (
+        "fast / slow: 0.500 of the seconds in train + eval, 0.500 in train alone (1 block)"
+    )
     assert table(summary.standings) == [
         (
             *("contender", "runs", "accuracy", "sd", "at target", "train s", "eval s", "train + eval s"),
@@ -504,6 +522,14 @@ def test_the_picture_names_every_contender_and_is_well_formed():
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["fast", "slow"]
     assert [len(line.get_xdata()) for line in dots.lines] == [5, 5, 2]  # and the target's line
     assert [t.get_text() for t in beside.get_yticklabels()] == ["/ slow"]
+    interval, ratio, one = (line.get_xydata().tolist() for line in beside.lines)
+    low, high = summary.against[0].counted.interval
+    assert interval == [[low, 0.0], [high, 0.0]]
+    assert ratio == [[summary.against[0].counted.ratio, 0.0]]
+    assert [x for x, _ in one] == [1.0, 1.0]
+    for line, colour in zip(dots.lines, (BLUE, AMBER), strict=False):
+        assert line.get_color() == colour
+    assert beside.lines[1].get_color() == AMBER  # as the other's dots
     alone = Summary(summary.standings[:1], ())
     assert len(draw(alone, runs[:5]).axes) == 1
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from helpers import TINY_SETTINGS
 from hotlap.errors import UserError
@@ -15,7 +16,7 @@ from hotlap.measure import ladder as module
 from hotlap.measure.ladder import Ladder, Rung, Trained, compare, within_budget
 from hotlap.plan.recipe import Set
 from hotlap.recipes import BUILTIN
-from hotlap.recipes.published import AFTER, PAGE, PUBLISHED
+from hotlap.recipes.published import AFTER, PAGE, PUBLISHED, Published
 from hotlap.report.page import Code, Heading, Picture, Table, render_page
 from hotlap.report.plots import svg_text
 from hotlap.report.waterfall import Bar, waterfall
@@ -89,6 +90,49 @@ def test_the_budget_takes_the_cheapest_and_keeps_their_order():
     assert within_budget(rungs, 0.0, seeds=1) == []
 
 
+def test_the_budget_is_for_the_evaluation_too_and_may_be_spent_whole():
+    rungs = [Rung("a", 1.0, 1, "bf16", projected(10.0, 2.0)), Rung("b", 1.0, 1, "bf16", projected(20.0, 1.0))]
+    assert within_budget(rungs, 33.0, seeds=1) == ["a", "b"]
+    assert within_budget(rungs, 32.9, seeds=1) == ["a"]
+    assert within_budget(rungs, 24.0, seeds=2) == ["a"]
+    assert within_budget(rungs, 23.9, seeds=2) == []
+    known = Rung("c", 1.0, 1, runs=(Trained(0, 94.0, 5.0, 1.0),))  # of which nothing was projected
+    assert within_budget([rungs[0], known], 5.0, seeds=1) == ["c"]
+
+
+def test_what_takes_no_seconds_yet_is_compared_with_nothing():
+    rows = compare([rung("muon94", 10.0), Rung("mine", 1.0, 1), rung("other", 8.0)])
+    assert [(r.bought_s, r.bought_share) for r in rows] == [(None, None)] * 3
+    assert [r.aside for r in rows][1:] == [False, False]
+
+
+def test_published_seconds_are_compared_on_one_device(monkeypatch):
+    for name, device in (("alike", "A100"), ("elsewhere", "H100")):
+        monkeypatch.setitem(PUBLISHED, name, Published(2.0, 94.0, device, "muon94"))
+        _, row = compare([rung("muon94", 9.0), rung(name, 6.0)])
+        assert row.bought_s == 3.0
+        assert row.published_bought_s == (pytest.approx(0.59) if name == "alike" else None)
+
+
+def test_runs_of_a_recipe_whose_name_goes_on_are_not_its_own(tmp_path):
+    ladder = Ladder([tiny(), tiny("muon94").then("demo-small")], tmp_path, data=DATA)
+    for name, seed, accuracy in (("demo", 2, 90.0), ("demo", 11, 92.0), ("demo-small", 0, 50.0)):
+        folder = tmp_path / "runs" / f"{name}-s{seed}"
+        folder.mkdir(parents=True)
+        about = {"seed": seed, "accuracy": accuracy, "seconds": {"train": 3.0, "eval": 1.0}}
+        about |= {"precision": "fp32", "memory_format": "channels_last"}
+        (folder / "summary.json").write_text(json.dumps(about))
+    (tmp_path / "runs" / "demo-small-s1").mkdir()
+    (tmp_path / "runs" / "demo-small-s1" / module.DIVERGED).write_text("diverged at step 1\n")
+    demo, small = ladder.rungs()
+    assert (demo.runs, demo.diverged) == (
+        (Trained(2, 90.0, 3.0, 1.0), Trained(11, 92.0, 3.0, 1.0)),
+        0,
+    )
+    assert (small.runs, small.diverged) == ((Trained(0, 50.0, 3.0, 1.0),), 1)
+    assert demo.arithmetic == "fp32, channels-last"
+
+
 def test_a_measured_rung_is_kept_and_read_back(tmp_path, monkeypatch):
     first = Ladder([tiny()], tmp_path / "l", data=DATA).measure(tiny(), 0.01)
     assert first.projection.train_s > 0
@@ -122,6 +166,7 @@ def test_a_changed_recipe_is_refused_and_a_further_one_is_added(tmp_path):
     Ladder([tiny("muon94")], tmp_path, data=DATA)
     held = json.loads((tmp_path / "ladder.json").read_text())
     assert set(held["recipes"]) == {"demo", "muon94"}
+    assert held["facts"]["torch"] == torch.__version__
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

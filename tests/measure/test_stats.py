@@ -11,6 +11,7 @@ from hotlap.measure.stats import (
     Mean,
     Median,
     Ratio,
+    binomial_cdf,
     blocks_of,
     mean_of,
     median_of,
@@ -31,6 +32,36 @@ def test_the_mean_and_its_interval():
     assert found.sd == pytest.approx(sd)
     margin = 2.776445 * sd / math.sqrt(5)  # the table's t for 4 degrees of freedom
     assert found.interval == pytest.approx((94.1 - margin, 94.1 + margin), abs=1e-6)
+
+
+def test_intervals_are_at_the_confidence_that_is_asked_for():
+    values = [93.9, 94.0, 94.1, 94.2, 94.3]
+    for confidence, t in ((0.5, 0.740697), (0.9, 2.131847), (0.99, 4.604095)):  # the table's, 4 degrees
+        margin = t * math.sqrt(0.025 / 5)
+        assert mean_of(values, confidence).interval == pytest.approx((94.1 - margin, 94.1 + margin), abs=1e-6)
+    for confidence, z in ((0.9, 1.644854), (0.99, 2.575829)):  # Wilson's at one half, in closed form
+        margin = z / 2 / math.sqrt(16 + z * z)
+        found = share_of(8, 16, confidence).interval
+        assert found == pytest.approx((0.5 - margin, 0.5 + margin), abs=1e-6)
+    ranks = {0.5: (8, 13), 0.88: (7, 14), 0.9: (6, 15), 0.99: (4, 17)}  # of 20: the tables'
+    for confidence, interval in ranks.items():
+        assert median_of(list(range(1, 21)), confidence).interval == interval
+    assert median_of([1, 2, 3, 4], 0.375).interval == (2, 3)  # of which the coverage is that exactly
+    assert median_of([1, 2, 3, 4], 0.376).interval == (1, 4)
+    assert median_of([1, 2, 3, 4, 5], 1e-9).interval == (2, 4)
+    wide, narrow = (ratio_of([1.0, 1.0, 2.0, 2.0], [1.0] * 4, c).interval for c in (0.9, 0.5))
+    half = 1.0 * math.log(2) / 2  # t of one degree of freedom is 1 at 0.75, and 6.313752 at 0.95
+    assert [math.log(x) for x in narrow] == pytest.approx([math.log(2) / 2 - half, math.log(2) / 2 + half])
+    assert math.log(wide[1]) == pytest.approx(math.log(2) / 2 + 6.313752 * half, rel=1e-6)
+
+
+def test_coverage_is_of_the_binomial_distribution():
+    for n in range(2, 12):
+        found = median_of(list(range(n)))
+        r = found.interval[0] + 1
+        below = sum(math.comb(n, i) for i in range(n + 1) if r <= i <= n - r)
+        assert found.coverage == pytest.approx(below / 2**n)
+    assert [binomial_cdf(k, 3) for k in range(4)] == [1 / 8, 4 / 8, 7 / 8, 1.0]
 
 
 def test_one_value_says_nothing_of_the_spread():
@@ -74,6 +105,13 @@ def test_wilson_s_interval(k, n, low, high):
     assert found.interval == pytest.approx((1 - other[1], 1 - other[0]))
 
 
+def test_a_share_of_none_or_all_begins_or_ends_there_exactly():
+    for n in range(1, 60):
+        assert share_of(0, n).interval[0] == 0.0
+        assert share_of(n, n).interval[1] == 1.0
+        assert 0.0 < share_of(0, n).interval[1] < 1.0
+
+
 @pytest.mark.parametrize(
     ("n", "r", "coverage"),  # the tables' ranks for 95%
     [(2, 1, 0.5), (5, 1, 0.9375), (6, 1, 0.9688), (8, 1, 0.9922), (9, 2, 0.9609), (20, 6, 0.9586)],
@@ -82,7 +120,7 @@ def test_the_median_s_interval_is_of_ranks(n, r, coverage):
     values = list(range(1, n + 1))
     random.Random(n).shuffle(values)
     found = median_of(values)
-    assert found.median == (n + 1) / 2
+    assert (found.n, found.median) == (n, (n + 1) / 2)
     assert found.interval == (r, n + 1 - r)
     assert found.coverage == pytest.approx(coverage, abs=5e-5)
 
@@ -137,8 +175,14 @@ def test_what_is_no_number_is_refused(statistic, bad):
 
 
 def test_times_must_be_above_0_and_of_both_sides():
-    with pytest.raises(ValueError, match="above 0"):
-        ratio_of([1.0, 0.0], [1.0, 1.0])
+    for times in ([1.0, 0.0], [1.0, -2.0]):
+        for sides in ((times, [1.0, 1.0]), ([1.0, 1.0], times)):
+            with pytest.raises(
+                ValueError, match=f"^{times[1]} among the values: give finite numbers above 0$"
+            ):
+                ratio_of(*sides)
+    with pytest.raises(ValueError, match=r"^inf among the values: give finite numbers$"):
+        mean_of([0.0, -1.0, math.inf])
     with pytest.raises(ValueError, match="2 times against 1"):
         ratio_of([1.0, 1.0], [1.0])
     for k, n in ((2, 1), (-1, 3), (0, 0)):

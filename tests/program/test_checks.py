@@ -13,6 +13,7 @@ from hotlap.nets import AirNet, ResNet9, ResNet18, WhitenStem
 from hotlap.optim import EMA, Lookahead
 from hotlap.plan import CrossEntropy, Evaluation, HardExamples, HighestLoss, Plan
 from hotlap.plan.checks import check_plan
+from hotlap.plan.start import FittedHead
 from hotlap.recipes import BUILTIN
 from hotlap.spec import DataSpec
 
@@ -48,6 +49,10 @@ MISTAKES = [
     ({"resolution": Resolution((0.5,), ())}, "resolution.until = [0.5], resolution.scale = []; give as many"),
     ({"resolution": Resolution((0.5, 0.4), (0.5, 0.75))}, "resolution.until = [0.5, 0.4], .* increase"),
     ({"resolution": Resolution((0.0,), (0.5,))}, "resolution.until = [0.0], .* increase from above 0 to 1"),
+    ({"resolution": Resolution((NAN,), (0.5,))}, "resolution.until = [nan], .* increase from above 0 to 1"),
+    ({"resolution": Resolution((0.5, NAN), (0.5, 0.5))}, "resolution.until = [0.5, nan], .* increase from"),
+    ({"resolution": Resolution((0.5, 0.5), (0.5, 0.5))}, "resolution.until = [0.5, 0.5], .* increase from"),
+    ({"resolution": Resolution((0.5,), (NAN,))}, "resolution.scale = [nan]; give shares of the side"),
     ({"resolution": Resolution((1.2,), (0.5,))}, "resolution.until = [1.2], .* increase from above 0 to 1"),
     ({"resolution": Resolution((0.5,), (0.0,))}, "resolution.scale = [0.0]; give shares of the side"),
     ({"resolution": Resolution((0.5,), (1.5,))}, "resolution.scale = [1.5]; give shares of the side"),
@@ -57,6 +62,9 @@ MISTAKES = [
         " raise resolution.scale",
     ),
     ({"freeze": (-0.5,)}, "freeze = [-0.5]; give shares of the run, 0 to 1"),
+    ({"freeze": (NAN,)}, "freeze = [nan]; give shares of the run, 0 to 1"),
+    ({"head": FittedHead(), "epochs": -1.0}, "epochs = -1; give a number above 0, or 0"),
+    ({"head": FittedHead(), "epochs": NAN}, "epochs = nan; give a number above 0, or 0"),
     ({"freeze": (0.5, 1.5)}, "freeze = [0.5, 1.5]; give shares of the run, 0 to 1"),
     # augmentation
     ({"augment": (Translate(24),)}, "augment.translate.pixels = 24 on images of 24x32; give less than the"),
@@ -65,6 +73,9 @@ MISTAKES = [
         {"augment": (Cutout(0),)},
         "augment.cutout.pixels = 0 on images of 24x32; give 1 up to the smaller side",
     ),
+    ({"augment": (Cutout(25),)}, "augment.cutout.pixels = 25 on images of 24x32; give 1 up to the smaller"),
+    ({"augment": (Cutmix(0),)}, "augment.cutmix.pixels = 0 on images of 24x32; give 1 up to the smaller"),
+    ({"augment": (Flip(), Cutout(3), Mixup(-1.0))}, "augment.mixup.alpha = -1; give a number above 0"),
     ({"augment": (Cutmix(25),)}, "augment.cutmix.pixels = 25 on images of 24x32; give 1 up to the smaller"),
     ({"augment": (Cutmix(3, start=2.0),)}, "augment.cutmix.start = 2; give a share of the run, 0 to 1"),
     (
@@ -152,11 +163,21 @@ MISTAKES = [
     ),
     # rules and averages
     (rule(momentum=1.0), "rules.weights.momentum = 1; give 0 to below 1"),
+    (rule(momentum=-0.1), "rules.weights.momentum = -0.1; give 0 to below 1"),
+    (rule(momentum=NAN), "rules.weights.momentum = nan; give 0 to below 1"),
+    (rule(until=1.01), "rules.weights.until = 1.01; give a share of the run, above 0 to 1"),
     (rule(until=0.0), "rules.weights.until = 0; give a share of the run, above 0 to 1"),
     (rule(lr_knob="lrr"), "rules.weights.lr_knob: no knob called 'lrr'; did you mean 'lr'?"),
     ({"rules": PLAN.rules * 2}, "rules: the role 'filter' is claimed by more than one rule; leave it in one"),
     ({"after": (EMA(every=0),)}, "after.ema.every = 0; give a whole number of steps, 1 or more"),
     ({"after": (EMA(decay=1.5),)}, "after.ema.decay = 1.5; give 0 to below 1"),
+    ({"after": (EMA(decay=1.0),)}, "after.ema.decay = 1; give 0 to below 1"),
+    ({"after": (EMA(decay=-0.1),)}, "after.ema.decay = -0.1; give 0 to below 1"),
+    (
+        {"after": (Lookahead("lr"),), "evaluation": Evaluation(weights="ema")},
+        "evaluation.weights = 'ema' but no EMA is kept",
+    ),
+    ({"after": (EMA(), Lookahead("lr", every=0))}, "after.lookahead.every = 0; give a whole number of steps"),
     ({"after": (Lookahead(),)}, "after.lookahead.knob: no knob called 'lookahead'"),
 ]
 
@@ -184,6 +205,19 @@ def test_plans_that_can_run_are_not():
         {"loader": HostLoader(random="bulk"), "augment": (Flip("alternating"), Translate(2, "balanced"))},
         {"loader": HostLoader(random="example", workers=3), "augment": (Flip(), Translate(2), Cutout(2))},
         {"evaluation": Evaluation(weights="ema"), "after": (EMA(),)},
+        # the least and the most of everything
+        {"batch_size": 1000, "epochs": 1e-9, "loss": CrossEntropy(0.0), "freeze": (0.0, 1.0)},
+        {"batch_size": 1, "evaluation": Evaluation(share=1.0), "loss": CrossEntropy(0.999)},
+        {"head": FittedHead(), "epochs": 0.0},
+        {"head": FittedHead(), "epochs": 2.0},
+        {"augment": (Translate(0), Cutout(1), Cutmix(1, 0.0), Mixup(1e-9, 1.0))},
+        {"loader": HostLoader(workers=0), "augment": (Flip("balanced"),)},
+        hard(of=100, every=1),
+        {"sampler": HighestLoss(full=1, share=1.0)},
+        {"sampler": HighestLoss(full=1, share=0.1)},
+        rule(momentum=0.0, until=1.0),
+        rule(momentum=0.999, until=1e-9),
+        {"after": (EMA(decay=0.0, every=1), Lookahead("lr", every=1))},
     ):
         check_plan(replace(PLAN, **changes), SPEC)
 

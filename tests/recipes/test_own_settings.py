@@ -9,6 +9,7 @@ from hotlap.plan.flat import flatten
 from hotlap.plan.recipe import Set
 from hotlap.recipes import BUILTIN
 from hotlap.tricks.batch_size import BatchSize
+from hotlap.tricks.freeze_stages import FreezeStages
 
 BASE = BUILTIN["page/05-main-thread-augmentation"]
 LR = "rules.weights.lr"
@@ -33,6 +34,22 @@ def test_what_follows_a_setting_follows_it():
 def test_lists_tuples_and_whole_numbers_hold(value):
     made = BUILTIN["muon94"].then("mine", Set("net.widths", value), Set("epochs", 9))
     assert (made.plan().net.widths, made.plan().epochs) == ((8, 8, 8), 9.0)
+
+
+def test_whole_numbers_hold_in_a_list_of_others():
+    made = BUILTIN["muon94"].then("mine", Set("freeze", [0, 1]), Set("net.widths", (8, 16, 32)))
+    assert made.plan().freeze == (0.0, 1.0)
+    rates = Set("knobs.lr.schedule.values", [0, 1, 0]), Set("knobs.lr.schedule.progress", [0, 0.5, 1])
+    assert BUILTIN["muon94"].then("mine", *rates).plan().knob("lr", "test").values == (0.0, 1.0, 0.0)
+
+
+def test_a_list_that_a_later_trick_changes_is_refused():
+    made = BASE.then("mine", Set("freeze", [0, 0.5]), FreezeStages((0.0, 0.25)))
+    with pytest.raises(UserError, match=r"freeze is set to \[0, 0\.5\], and .* makes \[0\.0, 0\.25\] of it"):
+        made.plan()
+    made = BASE.then("mine", Set("freeze", [0.0]), FreezeStages((0.0, 0.25)))
+    with pytest.raises(UserError, match=r"freeze is set to \[0\.0\], and .* makes \[0\.0, 0\.25\] of it"):
+        made.plan()
 
 
 def test_of_two_settings_of_one_key_the_last_holds():

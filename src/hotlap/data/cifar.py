@@ -263,7 +263,7 @@ def _checked_labels(cifar: CifarSet, values: Any, where: str) -> npt.NDArray[np.
     try:
         labels = np.asarray(values, np.int64)
     except OverflowError:
-        labels = np.array([-1])
+        labels = np.array([min(max(n, -1), last + 1) for n in values])
     bad = np.flatnonzero((labels < 0) | (labels > last))
     if bad.size:
         raise UserError(

@@ -104,12 +104,10 @@ def splits_of(values: Sequence[Any], where: str) -> list[str] | None:
     Raises:
         UserError: some cells name a split and others do not.
     """
-    words = {value: split_named(str(value)) for value in set(values)}
+    cells = [str(value) for value in values]
+    words = {cell: split_named(cell) for cell in cells}
     if not any(words.values()):
         return None
-    for value, split in words.items():
-        if split is None:
-            raise UserError(
-                f"{where} has the split {shown(str(value))!r}; write train, val or test in each row"
-            )
-    return [words[value] or "" for value in values]
+    if others := [cell for cell, split in words.items() if split is None]:
+        raise UserError(f"{where} has the split {shown(others[0])!r}; write train, val or test in each row")
+    return [words[cell] or "" for cell in cells]

@@ -120,11 +120,15 @@ def _json_lines(path: Path) -> tuple[list[str], list[list[str]]]:
 def _csv(path: Path) -> tuple[list[str], list[list[str]]]:
     """The names in the first line, and the other lines, each as long as that."""
     text = _text(path)
-    first = text.splitlines()[0] if text.strip() else ""
+    first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max("\t;,", key=first.count)
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:
-        rows = [r for r in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(r)]
+        rows = [
+            r
+            for r in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+            if any(map(str.strip, r))
+        ]
     except csv.Error as err:
         raise UserError(
             f"{path} is not a table that reads ({shown(why(err))}); save it as CSV again"

@@ -208,14 +208,14 @@ class Ladder:
         if path.exists():
             held = read_json(path)
             rung = replace(rung, arithmetic=held["arithmetic"], projection=Projection(**held["projection"]))
-        runs = []
-        for folder in sorted(self.folder.glob(f"runs/{slug(recipe.name)}-s*")):
+        runs, folders = [], self._run_folders(recipe)
+        for folder in folders:
             if (folder / "summary.json").exists():
                 s = read_json(folder / "summary.json")
                 runs.append(Trained(s["seed"], s["accuracy"], s["seconds"]["train"], s["seconds"]["eval"]))
                 precision = f"{s['precision']}, {s['memory_format'].replace('_', '-')}"
                 rung = replace(rung, arithmetic=rung.arithmetic or precision)
-        diverged = len(list(self.folder.glob(f"runs/{slug(recipe.name)}-s*/{DIVERGED}")))
+        diverged = sum((folder / DIVERGED).exists() for folder in folders)
         return replace(rung, runs=tuple(sorted(runs, key=lambda r: r.seed)), diverged=diverged)
 
     def rungs(self) -> list[Rung]:
@@ -298,6 +298,12 @@ class Ladder:
             for (recipe, _, seed), files in cluster.work(make, self.sets, jobs):
                 write_folder(self._run_folder(recipe, seed), files)
                 tell(recipe, seed)
+
+    def _run_folders(self, recipe: Recipe) -> list[Path]:
+        """Those of all its seeds; `demo-small-s0` is none of `demo`."""
+        start = f"{slug(recipe.name)}-s"
+        found = sorted((self.folder / "runs").glob(f"{start}*"))
+        return [path for path in found if path.name.removeprefix(start).isdecimal()]
 
     def _run_folder(self, recipe: Recipe, seed: int) -> Path:
         return self.folder / "runs" / f"{slug(recipe.name)}-s{seed}"

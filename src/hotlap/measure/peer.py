@@ -118,7 +118,8 @@ def read_peer(peer: Peer, out: str, where: str) -> list[Reading]:
     with suppress(ValueError, IndexError):
         said = json.loads(lines[-1])
     if isinstance(said, dict) and "accuracy" in said:
-        raw = [{k: said[k] for k in ("accuracy", "train_s", "eval_s") if said.get(k) is not None}]
+        seconds_said = {k: said[k] for k in ("train_s", "eval_s") if said.get(k) is not None}
+        raw = [{"accuracy": said["accuracy"], **seconds_said}]
     elif peer.accuracy:
         raw = [{"accuracy": m.group(1)} for m in re.finditer(peer.accuracy, out, re.MULTILINE)]
         if peer.seconds:
@@ -144,7 +145,7 @@ def reading(raw: dict[str, Any], where: str) -> Reading:
     for key, value in raw.items():
         try:
             numbers[key] = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             numbers[key] = math.nan
         possible = numbers[key] > 0 or (key == "eval_s" and numbers[key] == 0)
         if key != "accuracy" and not (possible and numbers[key] < math.inf):

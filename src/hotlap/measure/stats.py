@@ -126,7 +126,7 @@ def median_of(values: Sequence[float], confidence: float = CONFIDENCE) -> Median
     if n == 1:
         return Median(n, ordered[0], None, None)
     r, coverage = 1, 1 - 2 * binomial_cdf(0, n)
-    while 2 * (r + 1) <= n and 1 - 2 * binomial_cdf(r, n) >= confidence:
+    while 1 - 2 * binomial_cdf(r, n) >= confidence:  # under 0 beyond the middle
         r, coverage = r + 1, 1 - 2 * binomial_cdf(r, n)
     return Median(n, statistics.median(ordered), (ordered[r - 1], ordered[n - r]), coverage)
 

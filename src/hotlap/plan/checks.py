@@ -49,7 +49,7 @@ def check_budget(plan: Plan, spec: DataSpec) -> None:
     if not 0 < plan.evaluation.share <= 1:
         raise UserError(f"evaluation.share = {plan.evaluation.share:g}; give a share above 0, up to 1")
     shares, scales = plan.resolution.until, plan.resolution.scale
-    if len(shares) != len(scales) or any(b <= a for a, b in pairwise((0.0, *shares, 1.0000001))):
+    if len(shares) != len(scales) or not all(a < b for a, b in pairwise((0.0, *shares, 1.0000001))):
         raise UserError(
             f"resolution.until = {list(shares)}, resolution.scale = {list(scales)};"
             " give as many of each, and shares that increase from above 0 to 1"

@@ -178,9 +178,19 @@ def toml_value(value: Value | tuple[Any, ...]) -> str:
         return "[" + ", ".join(toml_value(v) for v in value) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value)
-    return repr(value)
+    return quoted(value) if isinstance(value, str) else repr(value)
+
+
+def quoted(text: str) -> str:
+    """A TOML string in ASCII. JSON's escapes are TOML's too, but for what lies beyond 16 bits.
+
+    Raises:
+        UserError: it is no Unicode, as a path may be that is not in UTF-8.
+    """
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise UserError(f"{text!r} is not UTF-8 and cannot be kept in a recipe; give it another name")
+    escaped = (json.dumps(c)[1:-1] if c <= "\uffff" else f"\\U{ord(c):08x}" for c in text)
+    return '"' + "".join(escaped) + '"'
 
 
 def from_nested(table: Mapping[str, Any], prefix: str = "") -> Flat:

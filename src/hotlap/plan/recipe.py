@@ -149,8 +149,8 @@ class Recipe:
 
 def as_held(value: Any, held: Any) -> Any:
     """A value in the form in which the flat text holds it: tuples as lists, whole numbers as floats."""
-    if isinstance(held, list):
-        return list(value)
+    if isinstance(held, list) and len(value) == len(held):
+        return [as_held(v, h) for v, h in zip(value, held, strict=True)]
     return float(value) if isinstance(held, float) else value
 
 

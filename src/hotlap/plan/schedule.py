@@ -54,7 +54,7 @@ class Piecewise:
             raise UserError(
                 f"piecewise schedule: {len(p)} positions and {len(self.values)} values; give as many of each"
             )
-        if any(b <= a for a, b in pairwise(p)):
+        if not all(a < b for a, b in pairwise(p)):
             raise UserError(f"piecewise schedule: positions {list(p)} do not increase; sort them")
 
     def __call__(self, progress: float) -> float:
