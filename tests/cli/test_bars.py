@@ -1,4 +1,4 @@
-"""What is shown on the way: a bar on a terminal that goes when it is done, and elsewhere a line now and then."""
+"""What is shown on the way: a bar on a terminal, gone when it is done, and elsewhere a line now and then."""
 
 from __future__ import annotations
 
