@@ -38,6 +38,7 @@ README = ROOT / "README.md"
 PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in ("using", "your-images", "scale"))]
 LINES, WIDTH = 120, 92  # of a front page, and characters that GitHub shows of a fence without scrolling
 SHORT = (*PLAIN, "--set", "net.widths=[8,8,8]", "--set", "batch_size=20", "--set", "epochs=1.0")
+SHORT = (*SHORT, "--set", "numerics.kernels=none")
 LIMITS = {
     "train": SHORT,
     "profile": (*SHORT, "--seconds", "0.2"),
