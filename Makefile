@@ -23,6 +23,7 @@ help:
 # the environment, made again when what it is made of changes
 $(VENV)/.made: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("hotlap needs Python 3.11 or newer; make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else 0'
+	@echo "installing into $(VENV): about two minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(RUN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'

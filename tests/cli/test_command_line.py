@@ -241,7 +241,7 @@ def test_an_interrupt_where_nothing_is_to_be_saved_is_status_130(cli, monkeypatc
         ("data check patterns:0,1", "write patterns, patterns:TRAIN,TEST"),
         ("data check cifar10 --data-dir gone", "does not exist"),
         ("eval gone", "gone: no such run or model"),
-        ("predict gone x.png", "gone: no model.safetensors there"),
+        ("predict gone x.png", "gone: there is no such file or folder"),
         ("predict gone x.png --top 0", "--top 0: give 1 or more"),
         ("doctor --threads -1", "--threads -1"),
         ("doctor --threads 0", "--threads 0"),
@@ -355,3 +355,19 @@ def test_train_then_eval_in_processes_of_their_own(spawn, tmp_path):
         out, _ = process.communicate()
     assert process.returncode == 0
     assert json.loads(out)["accuracy"] == summary["accuracy"]
+
+
+def test_a_folder_in_a_recipes_place_is_told_where_it_goes(cli, tmp_path):
+    (tmp_path / "photos").mkdir()
+    photos = tmp_path / "photos"
+    err = one_line(cli("train", str(photos)).err)
+    assert err.endswith(f"for images there, --data {photos}")
+
+
+def test_a_run_that_is_not_there_and_a_file_that_is_no_run(cli, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(bytes(range(256)))
+    gone = cli("predict", str(tmp_path / "mien"), str(tmp_path))
+    assert "mien: there is no such file or folder; give the folder of a finished run" in one_line(gone.err)
+    other = one_line(cli("predict", str(tmp_path / "model.onnx"), str(tmp_path)).err)
+    assert "does not read as safetensors" in other
+    assert "give a run's folder" in other

@@ -201,7 +201,7 @@ def test_no_class_in_common_is_an_error(tmp_path):
         ),
         ({"train": 3, "test": 2}, "5 images but neither class folders nor a table"),
         ({"cat/train": 3, "cat/test": 2}, "5 images but neither class folders nor a table"),
-        ({}, "holds no images but nothing"),
+        ({}, "is empty"),
     ],
 )
 def test_what_cannot_be_trained_on(tmp_path, tree, says):

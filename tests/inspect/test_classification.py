@@ -160,6 +160,29 @@ def test_where_all_are_right_or_all_are_wrong_no_temperature_is_told(shift):
     assert (len(found.worst), found.accuracy) == ((0, 100.0), (24, 0.0))[shift]
 
 
+def test_no_temperature_is_told_by_one_image_that_is_wrong():
+    """Half of the images are right then, and say nothing: what the other half says is a guess."""
+    labels = np.arange(36) % 4
+    logits = np.eye(4, dtype=np.float32)[labels]
+    logits[7] = logits[8]
+    found = analyse(logits, labels, list("abcd")).calibration
+    assert fit_temperature(logits, labels)[1]
+    assert (found.temperature, found.fitted, found.ece_scaled) == (1.0, False, found.ece)
+
+
+def test_no_temperature_is_told_where_that_of_one_half_does_not_help_the_other():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 200)
+    logits = (3 * np.eye(4)[labels]).astype(np.float32)
+    half = np.random.default_rng(0).permutation(200) % 2 == 0  # as `calibrate` draws them
+    for some_of, wrong in ((half, 2), (~half, 60)):
+        at = np.flatnonzero(some_of)[:wrong]
+        logits[at] = np.roll(logits[at], 1, axis=1)
+    found = analyse(logits, labels, list("abcd")).calibration
+    assert (found.temperature, found.fitted) == (1.0, False)
+    assert found.ece_scaled > found.ece  # each half with the other's
+
+
 def test_a_temperature_stays_within_its_bounds():
     logits, labels, _ = some()
     assert fit_temperature(1e4 * logits, labels)[0] == pytest.approx(HOTTEST)

@@ -165,11 +165,12 @@ def _nothing(tree: Tree, tables: Sequence[File], columns: Columns, within: bool)
             " what they show; put each class in a folder of its own"
         )
     kinds = Counter(f.suffix or "no suffix" for f in tree.files)
-    held = listed([f"{n:,} {shown(kind)}" for kind, n in kinds.most_common()]) or "nothing"
+    held = listed([f"{n:,} {shown(kind)}" for kind, n in kinds.most_common()])
     archives = [f.name for f in tree.files if is_archive(Path(f.name))]
     unpack = "unpack it and give the folder" if within else "give the archive itself"
     more = f"; {unpack}: {tree.root / archives[0]}" if archives else ""
-    return UserError(f"{tree.root} holds no images but {held}{more or f'; --data takes {KINDS}'}")
+    what = f"holds no images but {held}" if held else "is empty"
+    return UserError(f"{tree.root} {what}{more or f'; --data takes {KINDS}'}")
 
 
 def _tables(tree: Tree, tables: Sequence[File], columns: Columns) -> list[Table] | None:

@@ -21,6 +21,7 @@ Ints = npt.NDArray[np.int64]
 UNKNOWN = "unknown to the model"  # the name of every class that the model has no logit for
 BINS = 15  # of confidence, each as wide as the others
 TOP5_FROM = 20  # classes from which on the five most probable are counted too
+LEAST = np.finfo(np.float64).tiny  # a probability, so that it has a logarithm
 HOTTEST, COLDEST = 20.0, 0.05  # temperatures within which one is looked for
 HALVINGS = 30  # of that interval's logarithm: to a few parts in a thousand million
 FIT_NUMBERS = 4_000_000  # logits that a temperature is fitted to; of more, images evenly apart
@@ -108,8 +109,8 @@ class Calibration:
 
     Args:
         temperature: what divides the logits so that the loss is least.
-        fitted: whether the images say what it should be. They do not where all are right, or all wrong: it
-            is 1 then.
+        fitted: whether the images say what it should be. They do not where all of a half are right, or all
+            wrong, nor where what is fitted to each half does not lower the loss of the other: it is 1 then.
         ece: expected calibration error over `BINS` bins of equal width, 0 to 1, of the logits as they are.
         ece_scaled: of the logits over a temperature fitted to the other half of the images (two folds), so
             that it is not measured on what it was fitted to.
@@ -379,12 +380,19 @@ def calibrate(logits: npt.NDArray[Any], true: Ints, right: npt.NDArray[np.bool_]
         right: (N,), whether the largest logit is the class's.
     """
     said = logits.argmax(1).astype(np.int64)
-    temperature, fitted = fit_temperature(logits, true)
     # halves at random, for images often lie in the order of their classes; the same halves every time
     fold = np.random.default_rng(0).permutation(len(true)) % 2
-    heat = np.empty(len(true))
-    for half in (0, 1):
-        heat[fold == half] = fit_temperature(logits[fold != half], true[fold != half])[0]
+    heat, known = np.ones(len(true)), (true >= 0) & (true < logits.shape[1])
+    halves = [fit_temperature(logits[fold != half], true[fold != half]) for half in (0, 1)]
+    fitted = all(fits for _, fits in halves)
+    if fitted:
+        heat = np.array([t for t, _ in halves])[fold]
+        before, after = (
+            np.log(np.maximum(confidences(logits[known], true[known], t), LEAST)).mean()
+            for t in (1.0, heat[known])
+        )
+        fitted = bool(after > before)
+    temperature = fit_temperature(logits, true)[0] if fitted else 1.0
     bins = reliability(confidences(logits, said), right)
     scaled = reliability(confidences(logits, said, heat), right)
     return Calibration(temperature, fitted, calibration_error(bins), calibration_error(scaled), bins, scaled)

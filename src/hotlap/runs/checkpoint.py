@@ -139,7 +139,8 @@ def load_model(path: Path) -> SavedModel:
     """
     file = path / MODEL if path.is_dir() else path
     if not file.is_file():
-        raise UserError(f"{path}: no {MODEL} there; give the folder of a finished run")
+        what = f"no {MODEL} there" if path.exists() else "there is no such file or folder"
+        raise UserError(f"{path}: {what}; give the folder of a finished run")
     tensors, metadata = read(file)
     try:
         spec = DataSpec.from_json(json.loads(metadata["spec"]))
@@ -191,5 +192,6 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{path}: does not read ({error}); it is damaged, use another or train again"
+            f"{path}: does not read as safetensors ({error});"
+            " give a run's folder, or train again if it is damaged"
         ) from None
