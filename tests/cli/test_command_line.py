@@ -362,6 +362,7 @@ def test_a_folder_in_a_recipes_place_is_told_where_it_goes(cli, tmp_path):
     photos = tmp_path / "photos"
     err = one_line(cli("train", str(photos)).err)
     assert err.endswith(f"for images there, --data {photos}")
+    assert "see `hotlap recipes list`" in one_line(cli("train", "x" * 5000).err)  # no name of a file either
 
 
 def test_a_run_that_is_not_there_and_a_file_that_is_no_run(cli, tmp_path):

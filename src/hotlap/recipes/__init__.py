@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from hotlap.plan.recipe import Recipe
@@ -21,7 +22,7 @@ def find(name: str) -> Recipe:
     path = Path(name).expanduser()
     if name.endswith(".toml"):
         return reading.load(path, BUILTIN)
-    if name not in BUILTIN and (path / "recipe.toml").is_file():
+    if name not in BUILTIN and os.path.isfile(path / "recipe.toml"):
         return reading.load(path / "recipe.toml", BUILTIN)
     return reading.find_builtin(name, BUILTIN, "hotlap")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -118,6 +119,6 @@ def read_resolved(table: Mapping[str, Any], where: str) -> Recipe:
 def find_builtin(name: str, builtin: Mapping[str, Recipe], where: str) -> Recipe:
     """The built-in recipe called `name`, or a UserError with the nearest one."""
     if name not in builtin:
-        mend = f"for images there, --data {name}" if Path(name).exists() else "see `hotlap recipes list`"
+        mend = f"for images there, --data {name}" if os.path.exists(name) else "see `hotlap recipes list`"
         raise UserError(f"{where}: no recipe called {name!r}{did_you_mean(name, builtin)}; {mend}")
     return builtin[name]

@@ -266,8 +266,10 @@ void gradient(const bf16* x, const bf16* g, const uint8_t* g_which, float* dw, i
         for (int begin = 0; begin < all_pairs; begin += most) {
             const int pairs = std::min(most, all_pairs - begin);
             const int tile = 2 * (begin + part(pairs, me, threads));
-            Walk<bf16, WINDOW, false> windows[] = {{tiles, x, nullptr, c_in, tile, 2}, {tiles, x, nullptr, c_in, tile + 1, 2}};
-            Walk<bf16, SIDE, POOLED> ends[] = {{tiles, g, g_which, c_out, tile, 2}, {tiles, g, g_which, c_out, tile + 1, 2}};
+            Walk<bf16, WINDOW, false> windows[] = {{tiles, x, nullptr, c_in, tile, 2},
+                                                   {tiles, x, nullptr, c_in, tile + 1, 2}};
+            Walk<bf16, SIDE, POOLED> ends[] = {{tiles, g, g_which, c_out, tile, 2},
+                                                 {tiles, g, g_which, c_out, tile + 1, 2}};
             for (int k = part(pairs, me, threads); k < part(pairs, me + 1, threads); k++) {
                 transform<16>(look, windows, c_in, in, v + size_t(k) * 16, size_t(most) * 16, v_spot);
                 transform<OUT>(unsettle, ends, c_out, out, z + size_t(k) * OUT, size_t(most) * OUT, z_spot);
