@@ -3,7 +3,10 @@
     python benchmarks/kernels.py [muon94] [--batch 500] [--precision fp32] [--threads 1] [--json]
 
 Prints the median milliseconds of each convolution in each direction, and of each pool, norm and activation
-there and back; GFLOP/s count all products of a convolution, done or not.
+there and back; GFLOP/s count all products of a convolution, done or not. The limit of an operation is the
+longer of two times: its products at the rate of a product of large matrices, of which 3x3 filters count as
+many as our kernels do (Winograd), and its tensors at the rate of memory, each read or written once in each
+direction. Shares of it can pass 100% where a tensor stays in a cache.
 Run it with nothing else on the machine.
 """
 
@@ -34,7 +37,14 @@ def main() -> int:
     import torch
 
     from hotlap import data
-    from hotlap.inspect.roofline import Convolution, convolutions, time_convolution
+    from hotlap.inspect.roofline import (
+        Convolution,
+        convolutions,
+        flops_done,
+        memory_rate,
+        product_rate,
+        time_convolution,
+    )
     from hotlap.machine.allocator import tune_allocator
     from hotlap.machine.backend import Backend
     from hotlap.machine.facts import machine_facts
@@ -75,6 +85,11 @@ def main() -> int:
                 times[at].append(1e3 * side())
         return [statistics.median(t[1:]) for t in times]
 
+    def limits() -> tuple[float, float]:
+        """FLOP/s of a product of large matrices, bytes/s of memory."""
+        return product_rate(backends[0]), memory_rate(backends[0])
+
+    product, memory = limits()
     rows = []
     on_meta = build_net(plan.net, spec).to("meta")
     every = frozenset(on_meta.roles())
@@ -82,7 +97,16 @@ def main() -> int:
         if c.part == "stem":
             continue
         a, b = in_turn(*(partial(seconds_alone, c, backend) for backend in backends))
-        rows.append({"what": f"{c.direction} {c.title}", "ms": a, "pytorch_ms": b, "flops": c.flops})
+        least = flops_done(c, True, dtype), c.traffic(dtype.itemsize)
+        rows.append(
+            {
+                "what": f"{c.direction} {c.title}",
+                "ms": a,
+                "pytorch_ms": b,
+                "flops": c.flops,
+                "least": least,
+            }
+        )
 
     model = build_net(plan.net, spec).to(memory_format=torch.channels_last)
     model.reset(torch.Generator().manual_seed(0))
@@ -109,14 +133,27 @@ def main() -> int:
                     unit.native = native
                     weights = [p for p in unit.parameters() if p.requires_grad]
                     grad = torch.ones_like(unit(x))
+                    # there x and the result, back the gradient, x again and its gradient
+                    traffic = dtype.itemsize * (3 * x.numel() + 2 * grad.numel())
                     both.append(partial(seconds_there_and_back, unit, x, weights, grad))
                 a, b = in_turn(*both)
                 what = ", ".join(type(m).__name__ for m in rest[:count])
                 rows.append(
-                    {"what": f"{what} of {list(x.shape[1:])}", "ms": a, "pytorch_ms": b, "flops": None}
+                    {
+                        "what": f"{what} of {list(x.shape[1:])}",
+                        "ms": a,
+                        "pytorch_ms": b,
+                        "flops": None,
+                        "least": (0, traffic),
+                    }
                 )
             rest = rest[count or 1 :]
-    total = {k: sum(r[k] for r in rows) for k in ("ms", "pytorch_ms")}
+    # a machine that others work on too shows its best now and then: what it reached before or after all this
+    product, memory = map(max, zip((product, memory), limits(), strict=True))
+    for row in rows:
+        flops, traffic = row.pop("least")
+        row["limit_ms"] = 1e3 * max(flops / product, traffic / memory)
+    total = {k: sum(r[k] for r in rows) for k in ("ms", "pytorch_ms", "limit_ms")}
     if args.json:
         facts = machine_facts()
         print(
@@ -127,6 +164,8 @@ def main() -> int:
                     "precision": args.precision,
                     "rows": rows,
                     **total,
+                    "product_flops_per_s": product,
+                    "memory_bytes_per_s": memory,
                     "machine": facts,
                 },
                 indent=1,
@@ -136,10 +175,15 @@ def main() -> int:
     for row in (*rows, {"what": "together", **total, "flops": None}):
         rates = [f"{row['flops'] / row[k] / 1e6:.0f}" for k in ("ms", "pytorch_ms")] if row["flops"] else []
         rate = f"  {' and '.join(rates)} GFLOP/s" if rates else ""
+        shares = " and ".join(f"{row['limit_ms'] / row[k]:.0%}" for k in ("ms", "pytorch_ms"))
         print(
             f"{row['what']:<52} {row['ms']:7.1f} ms  PyTorch {row['pytorch_ms']:7.1f} ms"
-            f"  {row['pytorch_ms'] / row['ms']:.2f}x{rate}"
+            f"  {row['pytorch_ms'] / row['ms']:.2f}x  {shares} of the limit{rate}"
         )
+    print(
+        f"limits: products {product / 1e9:,.0f} GFLOP/s, memory {memory / 1e9:,.0f} GB/s",
+        file=sys.stderr,
+    )
     return 0
 
 

@@ -261,9 +261,10 @@ def test_what_does_not_read_is_one_line_and_the_rest_is_predicted(cli, trained, 
     }
     given = (bad, tmp_path / "gone.png", tmp_path / "gone*.png", tmp_path / "bare")
     done = cli("predict", trained, *given, good, "--format", "csv")
-    assert done.status == 0
+    assert done.status == 2, "what was named is not there"
     assert done.err.splitlines() == [f"{path}: {reason}" for path, reason in wanted.items()]
-    assert [row["path"] for row in rows_of(done)] == [str(good)]
+    assert [row["path"] for row in rows_of(done)] == [str(good)], "the rest is answered all the same"
+    assert cli("predict", trained, bad, good).status == 0, "files in a folder that do not read"
     done = cli("predict", trained, *given, "--json")
     assert done.status == 2, "nothing could be read"
     found = json.loads(done.out)

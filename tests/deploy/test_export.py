@@ -316,14 +316,6 @@ def test_a_readme_of_another_hand_stays(exported, tmp_path):
     assert (tmp_path / "README.md").read_text() == "# mine\n"
 
 
-def test_the_interval_of_a_share():
-    from hotlap.deploy.card import wilson
-
-    assert wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert wilson(1.0, 10)[1] == 1
-    assert wilson(1.0, 10)[0] == pytest.approx(0.7225, abs=1e-4)
-
-
 # -- what is refused -----------------------------------------------------------------------------
 
 

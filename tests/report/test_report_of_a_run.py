@@ -57,7 +57,10 @@ def test_thumbnails_are_the_images_and_where_the_net_looked(trained):
 def test_the_page_says_what_the_run_came_to(trained):
     page = check_page((trained / "report.html").read_text())
     summary = read(trained, "summary.json")
-    assert f"{summary['accuracy']:.2f}% of 50 test images are classified right (6 views each)" in page.text
+    assert (
+        f"{summary['accuracy']:.2f}% of 50 test images are classified right (6 views each; 95% interval"
+        in page.text
+    )
     for section in ("How it learnt", "Where the seconds went", "Class by class", "What is taken for what",
                     "The most frequent mistakes", "How sure it is", "The worst images", "The recipe",
                     "The data", "The environment", "The command"):  # fmt: skip

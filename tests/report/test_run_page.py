@@ -76,14 +76,17 @@ def view(n=4, name="class {}"):
 def test_the_claim_says_what_the_run_came_to():
     page = check_page(run_page(view()))
     assert (
-        "93.25% of 400 val images are classified right (6 views each), after 12.3 seconds of training,"
+        "93.25% of 400 val images are classified right (6 views each; 95% interval 90.4 to 95.3%),"
+        " after 12.3 seconds of training,"
         " the target of 90% is met. seed 7" in page.text
     )
     missed = check_page(run_page(replace(view(), target=95.0)))
     assert "the target of 95% is missed" in missed.text
     assert any(a.get("class") == "claim bad" for _, a in missed.tags)
     without = check_page(run_page(replace(view(), target=None, views="", seconds={})))
-    assert "93.25% of 400 val images are classified right. seed 7" in without.text
+    assert (
+        "93.25% of 400 val images are classified right (95% interval 90.4 to 95.3%). seed 7" in without.text
+    )
     assert "This run is not finished" in check_page(run_page(replace(view(), accuracy=None))).text
 
 

@@ -37,15 +37,23 @@ class Script:
 
 def kernel_rows(found: Found) -> list[tuple[str, ...]]:
     rows = [*found["rows"], {"what": "together", "flops": None, **kernel_figures(found)}]
+    sides = ("ms", "pytorch_ms")
+    limited = "limit_ms" in found  # records of before 2026-11-28 have none
     return [
-        ("operation", "ours, ms", "PyTorch's, ms", "times as fast", "ours, GFLOP/s"),
+        (
+            *("operation", "ours, ms", "PyTorch's, ms", "times as fast", "ours, GFLOP/s"),
+            *(("PyTorch's, GFLOP/s", "ours, of the limit", "PyTorch's, of the limit") if limited else ()),
+        ),
         *(
             (
                 r["what"],
-                f"{r['ms']:.1f}",
-                f"{r['pytorch_ms']:.1f}",
+                *(f"{r[side]:.1f}" for side in sides),
                 f"{r['pytorch_ms'] / r['ms']:.2f}",
-                f"{r['flops'] / r['ms'] / 1e6:,.0f}" if r["flops"] else "",
+                *(
+                    f"{r['flops'] / r[side] / 1e6:,.0f}" if r["flops"] else ""
+                    for side in sides[: 1 + limited]
+                ),
+                *(f"{r['limit_ms'] / r[side]:.0%}" for side in sides if limited),
             )
             for r in rows
         ),
@@ -53,7 +61,7 @@ def kernel_rows(found: Found) -> list[tuple[str, ...]]:
 
 
 def kernel_figures(found: Found) -> dict[str, Any]:
-    return {k: found[k] for k in ("ms", "pytorch_ms")}
+    return {k: found[k] for k in ("ms", "pytorch_ms", "limit_ms") if k in found}
 
 
 def speed_figures(found: Found) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from hotlap.cli.arguments import common, examples
 from hotlap.cli.output import DONE, MISSED, Output
 from hotlap.errors import UserError
-from hotlap.report.words import describe_views
+from hotlap.report.words import describe_views, how_sure
 
 EXAMPLES = (
     ("hotlap eval runs/first", "on what it was trained on"),
@@ -42,6 +42,9 @@ def run(args: argparse.Namespace) -> int:
     data = args.data or (run.source if run else "")
     found = evaluate_saved(args.model, data, tta=args.tta, device=args.device, data_dir=args.data_dir)
     views = describe_views(found.views, found.share)
-    out.say(f"{found.accuracy:.2f}% of {found.count:,} test images of {data}, {views}; loss {found.loss:.4f}")
+    beside = (views, how_sure(found.accuracy, found.count), f"loss {found.loss:.4f}")
+    out.say(
+        f"{found.accuracy:.2f}% of {found.count:,} test images of {data}, {'; '.join(filter(None, beside))}"
+    )
     out.result({"model": str(args.model), "data": data, **asdict(found)})
     return MISSED if args.target is not None and found.accuracy < args.target else DONE

@@ -107,7 +107,8 @@ def run(args: argparse.Namespace) -> int:
             "failed": [asdict(f) for f in failed],
         }
     )
-    return DONE if count else BAD_INPUT
+    gone = any(isinstance(source, Failure) for source in sources)  # named, and nothing there
+    return BAD_INPUT if gone or not count else DONE
 
 
 def given(words: Iterable[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from hotlap.cli.composing import changes, compose, loading
 from hotlap.cli.output import DONE, MISSED, Output
 from hotlap.errors import UserError
 from hotlap.machine.processor import check_threads
-from hotlap.report.words import describe_views
+from hotlap.report.words import describe_views, how_sure
 
 FITTED = "fitted"  # the recipe that is made for the data
 
@@ -154,13 +154,15 @@ def run(args: argparse.Namespace) -> int:
     path = result.folder / "curve.png"
     curve = None if fitted_once else save_curve(result.summary, result.history, path)
     summary, split = result.summary, result.summary["test_split"]
-    views = describe_views(summary["views"], summary["view_share"])
     met = "met" if result.accuracy >= result.target else "missed"
     aim = f", target {result.target:g}% {met}" if result.target else ""
     out.say()
     count = result.spec.test_count
+    views = describe_views(summary["views"], summary["view_share"])
+    beside = "; ".join(filter(None, (views, how_sure(result.accuracy, count))))
     out.say(
-        f"{result.recipe} on {result.data}: {result.accuracy:.2f}% on {count:,} {split} images ({views}){aim}"
+        f"{result.recipe} on {result.data}: {result.accuracy:.2f}% on {count:,} {split} images"
+        f" ({beside}){aim}"
     )
     for name, accuracy in summary["held"].items():
         out.say(f"{name}: {accuracy:.2f}%, 1 view each, looked at now for the first time")

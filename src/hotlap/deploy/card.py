@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from hotlap.data.dataset import Dataset
 from hotlap.deploy.exported import Exported
 from hotlap.deploy.model import Loaded
 from hotlap.files import write_atomic
+from hotlap.report.words import wilson
 
 MARK = "<!-- written by hotlap export -->"
 SHOWN = 100  # classes named in the card; the file has them all
@@ -186,13 +186,6 @@ def limits(exported: Exported, loaded: Loaded) -> str:
             " sums: measure its accuracy there."
         )
     return "\n".join(f"- {line}" for line in lines)
-
-
-def wilson(share: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The interval in which the true share lies in 95 of 100 cases (Wilson, 1927)."""
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def per_class(folder: Path) -> list[str]:

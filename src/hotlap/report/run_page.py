@@ -28,6 +28,7 @@ from hotlap.report.page import (
     digits,
     render_page,
 )
+from hotlap.report.words import how_sure
 
 BARS = 40  # classes that have a bar each; of more, only the lowest do
 LOWEST = 20
@@ -205,7 +206,8 @@ def claim(view: RunView) -> Block:
         return Claim("This run is not finished.", note=f"seed {view.seed}")
     met = None if view.target is None else view.accuracy >= view.target
     parts = [f"{view.accuracy:.2f}% of {view.count:,} {view.split} images are classified right"]
-    parts[0] += f" ({view.views})" if view.views else ""
+    beside = "; ".join(filter(None, (view.views, how_sure(view.accuracy, view.count))))
+    parts[0] += f" ({beside})" if beside else ""
     if "train" in view.seconds:
         parts.append(f"after {digits(view.seconds['train'])} seconds of training")
     if view.target is not None:
