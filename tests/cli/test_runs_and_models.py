@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -64,7 +65,9 @@ def test_without_out_each_run_gets_a_folder_of_its_own(cli, tmp_path):
 def test_a_target_that_is_missed_is_status_3_and_the_run_is_kept(cli, tmp_path):
     done = cli("train", *TINY, "--epochs", "1", "--target", "100", "--out", "run")
     assert done.status == 3
-    assert "target 100% missed" in done.out
+    assert re.search(
+        r"on 50 test images \(.+; 95% interval [\d.]+ to [\d.]+%\), target 100% missed", done.out
+    )
     assert summary_of(tmp_path / "cwd" / "run")["target"] == 100
     assert cli("eval", "run", "--target", "100").status == 3
     assert cli("eval", "run", "--target", "0.001").status == 0
@@ -147,7 +150,9 @@ def test_eval_finds_the_accuracy_of_the_summary(cli, trained):
         assert found["accuracy"] == summary["accuracy"]
         assert found["loss"] == pytest.approx(summary["test_loss"], abs=1e-6)
         assert (found["count"], found["views"], found["data"]) == (50, 6, "patterns:200,50")
-    assert f"{summary['accuracy']:.2f}% of 50 test images" in cli("eval", trained).out
+    said = cli("eval", trained).out
+    assert f"{summary['accuracy']:.2f}% of 50 test images" in said
+    assert re.search(r"; 95% interval [\d.]+ to [\d.]+%; loss ", said), "of few images"
     one_view = json.loads(cli("eval", trained, "--tta", "none", "--json").out)
     assert (one_view["accuracy"], one_view["views"]) == (summary["single_view_accuracy"], 1)
 

@@ -12,6 +12,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hotlap.report.words import wilson
+
 CONFIDENCE = 0.95
 Interval = tuple[float, float]
 
@@ -106,13 +108,8 @@ def share_of(k: int, n: int, confidence: float = CONFIDENCE) -> Share:
 
     if not 0 <= k <= n or n < 1:
         raise ValueError(f"{k} of {n} is no share")
-    z2 = float(ndtri((1 + confidence) / 2)) ** 2
-    p = k / n
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    margin = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    low = 0.0 if k == 0 else middle - margin
-    high = 1.0 if k == n else middle + margin
-    return Share(k, n, (low, high))
+    low, high = wilson(k / n, n, float(ndtri((1 + confidence) / 2)))
+    return Share(k, n, (0.0 if k == 0 else low, 1.0 if k == n else high))
 
 
 def median_of(values: Sequence[float], confidence: float = CONFIDENCE) -> Median:

@@ -54,7 +54,8 @@ FAST95 = FAST94_AMX.then(
     target=95.0,
 )
 
-# With airbench96's net and cutout. Six of some thirty-eight passes go over all images.
+# With airbench96's net and cutout. Six of some thirty-eight passes go over all images. Not searched for: its
+# length was set by what fast94 was shortened by (docs/log.md).
 FAST96 = FAST94.then(
     "fast96",
     Widths((128, 384, 512)),
