@@ -27,7 +27,7 @@ from hotlap.measure import bench as module
 from hotlap.measure import trainer
 from hotlap.measure.bench import Bench, schedule
 from hotlap.measure.bench_page import claim, comparison, draw, remarks, save, table, units
-from hotlap.measure.peer import Peer, read_peer
+from hotlap.measure.peer import Peer, check_expressions, read_peer
 from hotlap.measure.standings import Summary, Timed, against, standing
 from hotlap.plan.recipe import Set
 from hotlap.recipes import BUILTIN
@@ -229,7 +229,11 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
         ([BUILTIN["demo"], Peer("p", "'x")], "No closing quotation"),
         ([BUILTIN["demo"], Peer("p", " ")], "no command"),
         ([BUILTIN["demo"], Peer("p", "x", accuracy="(")], "--peer-accuracy '\\(': .* regular expression"),
-        ([BUILTIN["demo"], Peer("p", "x", accuracy="x")], "in a group"),
+        ([BUILTIN["demo"], Peer("p", "x", accuracy="x")], "--peer-accuracy 'x': put .* in a group"),
+        (
+            [BUILTIN["demo"], Peer("p", "x", seconds="x", accuracy="(x)")],
+            "--peer-seconds 'x': put .* in a group",
+        ),
         ([BUILTIN["demo"], Peer("p", "x", seconds="(x)")], "--peer-seconds: give --peer-accuracy too"),
     ],
 )
@@ -237,6 +241,13 @@ def test_contenders_that_cannot_be_compared(tmp_path, contenders, words):
     with pytest.raises(UserError, match=words):
         Bench(contenders, tmp_path / "b")
     assert not (tmp_path / "b").exists()
+
+
+def test_a_peer_may_be_told_its_seed_anywhere_and_need_not_be_read_by_expressions():
+    peer = Peer("p", "python 'a b.py' --seed={seed} --out x{seed}/{seed}", accuracy="acc (.*)")
+    assert peer.words(7) == ["python", "a b.py", "--seed=7", "--out", "x7/7"]
+    for fine in (peer, Peer("p", "x"), replace(peer, seconds="s (.*)")):
+        check_expressions(fine)
 
 
 def test_what_a_peer_says():
@@ -254,7 +265,7 @@ def test_what_a_peer_says():
     (said,) = read_peer(plain, '{"accuracy": 94}', "p")
     assert (said.train_s, said.eval_s, said.accuracy) == (None, None, 94.0)
     assert read_peer(plain, "", "p") == read_peer(plain, "94.1", "p") == []
-    both = Peer("p", "x", seconds=r"in ([0-9.]+) s", accuracy=r"^acc ([0-9.]+)")
+    both = Peer("p", "x", seconds=r"in ([0-9.]+) s$", accuracy=r"^acc ([0-9.]+)")
     lines = "acc 94.1 in 3.5 s\nnoise\nacc 93.8 in 3.4 s\n"
     assert [(r.accuracy, r.train_s) for r in read_peer(both, lines, "p")] == [(94.1, 3.5), (93.8, 3.4)]
     (said,) = read_peer(both, lines + out, "p")  # the object wins
@@ -486,7 +497,42 @@ def test_the_words_of_a_claim():
         ("slow", "5", "94.10", "0.00", "5 of 5", "804", "20.0", "824", "", "", ""),
     ]
     assert len(table([replace(first, flops=None, flop_per_s=None, peak_share=None)])[0]) == 8
-    assert "(93.8% with so few runs)" in remarks(summary, runs)[0]
+    assert remarks(summary, runs)[0] == (
+        "In brackets: 95% intervals, of medians by order statistics (93.8% with so few runs),"
+        " of ratios by Student's t on their logarithms; p is one-sided, by Student's t."
+    )
+    many = [timed("a", i, 10 + i, 1) for i in range(9)]  # 2 * 2^-9 lies outside: 99.6%
+    assert "by order statistics, of ratios" in remarks(Summary((standing(many, 94.0),), ()), many)[0]
+
+
+def test_two_runs_have_a_mean_and_a_median_and_a_ratio_its_own_interval():
+    runs = [timed("a", i, 400 + 10 * i, 10, 93.9 + i / 10) for i in range(2)]
+    words = claim(standing(runs, None))
+    assert words.startswith("a: mean 93.95% (n=2, sd 0.07), median 415 s [410, 420] (train 405 s")
+    made = against(
+        [timed("a", i, s) for i, s in enumerate([9, 9, 10, 10])], [timed("b", i, 9) for i in range(4)]
+    )
+    low, high = made.counted.interval
+    assert low < made.counted.ratio < high
+    assert f"{digits(made.counted.ratio)} [{digits(low)}, {digits(high)}] of the seconds" in comparison(made)
+
+
+def test_what_diverged_is_said_and_leaves_its_cells_empty():
+    lost = [timed("a", i, 3.0, 1.0, None) for i in range(3)]
+    assert claim(standing(lost[:1], 94.0)) == "a: diverged"
+    assert claim(standing(lost[:2], 94.0)) == "a: all 2 runs diverged"
+    ran = standing([timed("b", 0, 10.0, 1.0)], None)
+    head, *lines = table([standing(lost, None), ran])
+    assert head == ("contender", "runs", "diverged", "accuracy", "train s", "eval s", "train + eval s")
+    assert lines == [("a", "3", "3", "", "", "", ""), ("b", "1", "", "94.00", "10.0", "1.00", "11.0")]
+
+
+def test_wall_seconds_and_a_share_of_the_peak_are_told_in_the_table():
+    wall = standing([replace(timed("w", i, 20.0, None), clock="wall") for i in range(2)], None)
+    fast = standing([timed("f", 0, 1.0)], None, flops=10**12, peak=1.02e12)
+    head, *lines = table([wall, fast])
+    assert [line[head.index("train s")] for line in lines] == ["20.0 (wall)", "1.00"]
+    assert [line[head.index("of peak")] for line in lines] == ["", "98%"]
 
 
 def test_the_arithmetic_in_words():

@@ -56,15 +56,19 @@ def test_only_filters_of_muon_are_reset(optimizer):
 # -- groups ----------------------------------------------------------------------------------------
 
 
-def slow_sgd(w, g, v, lr, decay, momentum):
+def slow_sgd(w, g, v, lr, decay, momentum, lr_in_velocity=False):
     g = g + decay * w
+    if lr_in_velocity:
+        g, lr = lr * g, 1.0
     v = momentum * v + g
     return w - lr * (g + momentum * v), v
 
 
 @pytest.mark.parametrize("phase", ["step", "reset"])
 @pytest.mark.parametrize(
-    "optimizer", [SGD(), LARS(eps=0.01), Muon(iterations=2)], ids=lambda o: type(o).__name__
+    "optimizer",
+    [SGD(lr_in_velocity=False), SGD(lr_in_velocity=True), LARS(eps=0.01), Muon(iterations=2)],
+    ids=("SGD", "SGD with its rate in the velocity", "LARS", "Muon"),
 )
 def test_a_group_steps_by_its_own_columns_and_its_own_optimizer(optimizer, phase):
     weights, grads, velocity = (tensors(seed, *FILTERS[:2]) for seed in (0, 1, 2))
@@ -78,7 +82,7 @@ def test_a_group_steps_by_its_own_columns_and_its_own_optimizer(optimizer, phase
         elif isinstance(optimizer, Muon):
             want = optim_slow.muon(*rest, 2, COEFFICIENTS, phase == "reset")
         else:
-            want = slow_sgd(*rest)
+            want = slow_sgd(*rest, optimizer.lr_in_velocity)
         assert torch.allclose(weights[i], want[0], rtol=1e-9, atol=1e-10)
         assert torch.allclose(velocity[i], want[1], rtol=1e-12)
 
@@ -217,6 +221,16 @@ def test_each_of_several_processes_makes_its_share_and_hands_it_on():
     alone = Gathered(0, 1)
     assert all(map(torch.equal, shared(updates, *args, alone), whole))
     assert not hasattr(alone, "sent")
+    rounded = shared(updates, 3, COEFFICIENTS, torch.bfloat16, Gathered(0, 3))
+    assert all(torch.equal(rounded[i], rounded[i].bfloat16().double()) for i in hands[0])
+
+
+def test_a_group_of_muon_shares_its_step_with_the_other_processes():
+    weights, grads, velocity = (tensors(seed, *FILTERS) for seed in (0, 1, 2))
+    group = Group(Rule("r", (), Muon(), lr=1.0), [], weights, velocity, column=0, end=1)
+    process = Gathered(1, 3)
+    group.step(grads, row(1.0, 0.0, 0.0), "step", torch.float64, process)
+    assert [len(hand) for hand in process.sent] == [len(h) for h in dealt([work(g) for g in grads], 3)]
 
 
 def test_lars_moves_nothing_where_weights_or_gradients_are_zero():

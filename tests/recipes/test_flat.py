@@ -165,6 +165,8 @@ def test_a_value_of_another_type_is_refused(hint, value, words):
     [
         ({"batch_siz": 3}, "unknown key 'batch_siz'; did you mean 'batch_size'?"),
         ({"epochs": None}, "the key 'epochs' is missing"),
+        ({"sampler.kind": None}, "the key 'sampler.kind' is missing"),
+        ({"augment.order": None}, "the key 'augment.order' is missing"),
         ({"net.kind": "resnet10"}, "net.kind: no 'resnet10'; did you mean 'resnet18'?; there are airnet, "),
         ({"augment.order": ["flop"]}, "augment.order: no 'flop'; did you mean 'flip'?; there are colorjit"),
         ({"augment.order": ["flip"]}, "the key 'augment.flip.mode' is missing"),
@@ -178,6 +180,19 @@ def test_what_is_wrong_in_a_text_is_named(changes, words):
     with pytest.raises(UserError) as caught:
         unflatten(Plan, {k: v for k, v in flat.items() if v is not None}, "mine.toml")
     assert str(caught.value).startswith(f"mine.toml: {words}")
+
+
+@pytest.mark.parametrize("text", ["\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff"])
+def test_all_of_unicode_is_kept(text):
+    line = f"a = {toml_value(text)}"
+    assert line.isascii()
+    assert tomllib.loads(line) == {"a": text}
+
+
+@pytest.mark.parametrize("half", [0xD800, 0xDBFF, 0xDC00, 0xDFFF])
+def test_half_of_a_pair_is_refused(half):
+    with pytest.raises(UserError, match="is not UTF-8 and cannot be kept in a recipe"):
+        toml_value(f"a{chr(half)}b")
 
 
 def test_one_of_a_kind_is_put_in_its_place():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import pytest
 
 from hotlap.errors import UserError
+from hotlap.plan import Shuffle, Trick
 from hotlap.plan.flat import flatten
 from hotlap.plan.recipe import Set
 from hotlap.recipes import BUILTIN
 from hotlap.tricks.batch_size import BatchSize
+from hotlap.tricks.bulk_random import BulkRandom
 from hotlap.tricks.freeze_stages import FreezeStages
+from hotlap.tricks.host_loading import HostLoading
 
 BASE = BUILTIN["page/05-main-thread-augmentation"]
 LR = "rules.weights.lr"
@@ -50,6 +55,40 @@ def test_a_list_that_a_later_trick_changes_is_refused():
     made = BASE.then("mine", Set("freeze", [0.0]), FreezeStages((0.0, 0.25)))
     with pytest.raises(UserError, match=r"freeze is set to \[0\.0\], and .* makes \[0\.0, 0\.25\] of it"):
         made.plan()
+
+
+@dataclass(frozen=True)
+class Shuffled(Trick):
+    def __call__(self, plan):
+        return replace(plan, sampler=Shuffle())
+
+
+def test_a_setting_of_what_a_later_trick_takes_out_is_refused():
+    made = BUILTIN["fast94"].then("mine", Set("sampler.full", 4), Shuffled())
+    with pytest.raises(
+        UserError, match=r"^mine: sampler\.full is set to 4, and a trick .* makes nothing of it"
+    ):
+        made.plan()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("epoch", 9.0, "mine: unknown key 'epoch'; did you mean 'epochs'?; `hotlap recipes show` lists"),
+        ("epochs", "9", "mine: epochs: '9' given, a number wanted"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_said_of_the_recipe(key, value, words):
+    with pytest.raises(UserError) as caught:
+        BASE.then("mine", Set(key, value)).plan()
+    assert str(caught.value).startswith(words)
+
+
+def test_tricks_in_a_wrong_order_are_said_of_the_recipe():
+    with pytest.raises(
+        UserError, match=r"^mine: bulk-random must come after host-loading; give host-loading"
+    ):
+        BUILTIN["fast94"].then("mine", BulkRandom(), HostLoading())
 
 
 def test_of_two_settings_of_one_key_the_last_holds():
