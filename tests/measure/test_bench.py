@@ -501,7 +501,7 @@ def test_the_words_of_a_claim():
         "In brackets: 95% intervals, of medians by order statistics (93.8% with so few runs),"
         " of ratios by Student's t on their logarithms; p is one-sided, by Student's t."
     )
-    many = [timed("a", i, 10 + i, 1) for i in range(9)]  # 2 * 2^-9 lies outside: 99.6%
+    many = [timed("a", i, 10 + i, 1) for i in range(9)]  # enough for 95%
     assert "by order statistics, of ratios" in remarks(Summary((standing(many, 94.0),), ()), many)[0]
 
 

@@ -56,7 +56,7 @@ def test_only_filters_of_muon_are_reset(optimizer):
 # -- groups ----------------------------------------------------------------------------------------
 
 
-def slow_sgd(w, g, v, lr, decay, momentum, lr_in_velocity=False):
+def slow_sgd(w, g, v, lr, decay, momentum, lr_in_velocity):
     g = g + decay * w
     if lr_in_velocity:
         g, lr = lr * g, 1.0
