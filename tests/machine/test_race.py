@@ -89,6 +89,16 @@ def test_a_busy_moment_does_not_decide(clock):
     assert took["busy"] < took["other"]
 
 
+def test_a_tile_unit_does_not_lose_for_being_given_a_few_images(clock):
+    """It takes thirty-two images at a time: four cost it as much (amx.cpp). The seconds are a Xeon's."""
+
+    def tiles(images):
+        return clock.entrant("tiles", 11.5e-3)(-(-images // 32))
+
+    took = race.race({"tiles": tiles, "library": clock.entrant("library", 0.6e-3)}, choice.SIZES["cpu"], 0.5)
+    assert took["tiles"] < took["library"]
+
+
 def test_arithmetic_in_software_is_dropped_at_once(tmp_path, monkeypatch):
     taken = []
 

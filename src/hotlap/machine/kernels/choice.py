@@ -35,7 +35,7 @@ RUN_IN = {
 NO_SUCH_DEVICE = "there are none for this device"
 CPU = torch.device("cpu")
 REPLAYS = 20
-SIZES = {"cpu": (4, 64, 256), "cuda": (1024,)}  # images of a contest
+SIZES = {"cpu": (32, 256), "cuda": (1024,)}  # images of a contest; fewer than 32 cost a tile unit as much
 DRAWN = 16  # images, which repeat
 
 
