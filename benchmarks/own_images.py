@@ -86,9 +86,9 @@ def photographs(folder: Path, cache: Path, at: Path) -> None:
 
 
 def to_the_minute(minutes: list[float], photos: Path | None, cache: Path, at: Path) -> None:
-    """Runs that are to take so long: CIFAR-10 by fast94-amx, photographs by what suits them."""
+    """Runs that are to take so long: CIFAR-10 by fast94-uniform, photographs by what suits them."""
     for m in minutes:
-        sets = [("cifar10", ("fast94-amx", "--data", "cifar10"))]
+        sets = [("cifar10", ("fast94-uniform", "--data", "cifar10"))]
         if photos:
             sets.append((photos.name, ("--data", photos)))
         for name, words in sets:
@@ -121,9 +121,9 @@ def tree(seeds: list[int], cache: Path, at: Path) -> None:
         print(f"{name}: {'the same images with the same labels' if a == b else 'NOT the same'}", flush=True)
     for seed in seeds:
         for data in (folder, "cifar10"):
-            words = ("train", "fast94-amx", "--data", data, "--seed", seed, "--json")
+            words = ("train", "fast94-uniform", "--data", data, "--seed", seed, "--json")
             show(
-                f"fast94-amx on {Path(data).name}, seed {seed}",
+                f"fast94-uniform on {Path(data).name}, seed {seed}",
                 *hotlap(cache, *words, "--out", at / f"{Path(data).name}{seed}"),
             )
 

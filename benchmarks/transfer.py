@@ -2,9 +2,9 @@
 
     python benchmarks/transfer.py CIFAR100 --out records/transfer-cpu
 
-CIFAR100 is what `--data` takes: a folder with a class a folder, or `cifar100`. One run of `fast94-amx` on it
-is started from. Each seed draws 500 images a class of CIFAR-10's training images and trains on them twice, in
-turn, for the same steps; accuracy is of all 10,000 test images. The interval is Student's, of the
+CIFAR100 is what `--data` takes: a folder with a class a folder, or `cifar100`. One run of `fast94-uniform` on
+it is started from. Each seed draws 500 images a class of CIFAR-10's training images and trains on them twice,
+in turn, for the same steps; accuracy is of all 10,000 test images. The interval is Student's, of the
 differences.
 """
 
@@ -50,7 +50,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
-        base = hotlap.train("fast94-amx", data=args.cifar100, seed=100, out=at / "base", target=0.0)
+        base = hotlap.train("fast94-uniform", data=args.cifar100, seed=100, out=at / "base", target=0.0)
         print(f"CIFAR-100: {base.accuracy:.2f}%, {base.clocks['train']:.0f} s of training", flush=True)
         rows = []
         for seed in args.seeds:
@@ -58,7 +58,7 @@ def main() -> None:
             row: dict[str, float] = {"seed": seed}
             for name, start in (("from", base.folder), ("scratch", None)):
                 made = hotlap.train(
-                    "fast94-amx",
+                    "fast94-uniform",
                     data=data,
                     seed=seed,
                     out=at / f"{name}{seed}",

@@ -26,7 +26,7 @@ class Entry:
 ROWS = (
     Entry("94% of CIFAR-10", "fast94-pairs-cpu"),
     Entry("94% of CIFAR-10", "fast94-avx2-cpu"),
-    Entry("94% of CIFAR-10", "fast94-amx-cpu"),
+    Entry("94% of CIFAR-10", "fast94-pairs-amx-cpu"),
     Entry("95% of CIFAR-10", "fast95-cpu"),
     Entry("96% of CIFAR-10", "fast96-cpu"),
     Entry("75% of CIFAR-100", "fast100-cpu"),

@@ -89,9 +89,9 @@ def pools(records: Sequence[Record]) -> list[Pool]:
 
     def pool(record: Record, name: str, text: str, file: str, how: str, target: float | None) -> Pool:
         where = processor(record["machine"])
-        key = (essence(text), record["data"], where, how)
+        known = today(name, text) if file else name
+        key = (known or essence(text), record["data"], where, how)
         if key not in found:
-            known = today(name, text) if file else name
             found[key] = Pool(known or name, known is not None, file, record["data"], where, how, target)
         return found[key]
 

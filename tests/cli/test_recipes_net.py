@@ -96,7 +96,7 @@ def test_images_of_ones_own_are_looked_at(cli, tmp_path):
     found = net_of(cli, "muon94", "--data", tmp_path / "set")
     assert (found["shape"], found["classes"]) == ([1, 36, 40], 3)
     fitted = net_of(cli, "--data", tmp_path / "set")
-    assert (fitted["shape"], fitted["classes"], fitted["base"]) == ([1, 36, 40], 3, "fast94-amx")
+    assert (fitted["shape"], fitted["classes"], fitted["base"]) == ([1, 36, 40], 3, "fast94-uniform")
     assert net_of(cli, "--data", tmp_path / "set", "--size", "24")["shape"] == [1, 24, 24]
 
 

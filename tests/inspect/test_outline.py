@@ -220,7 +220,7 @@ PAIRS = {
     "page/10-resnet9": ({}, set()),
     "page/12-pool-before-norm": ({"moved": {f"{layer}.pool" for layer in LAYERS}}, set()),
     "page/13-label-smoothing": ({}, set()),
-    "fast94-amx": ({"changed": {f"group{i}.norm{j}" for i in (1, 2, 3) for j in (1, 2)}}, set()),
+    "fast94-uniform": ({"changed": {f"group{i}.norm{j}" for i in (1, 2, 3) for j in (1, 2)}}, set()),
 }  # fmt: skip
 
 

@@ -96,6 +96,22 @@ def test_seeds_of_one_recipe_are_taken_together(root, tmp_path, monkeypatch):
     assert today("fast94", "\n".join(shorter)) == "fast94"
 
 
+def test_a_text_from_before_a_key_was_there_counts_for_todays_recipe(root):
+    """As the built-in fast95 trains today, in one record with fewer keys."""
+    text = BUILTIN["fast95"].text()
+    (root / "records" / RECIPES).mkdir(parents=True)
+    fewer = "".join(t for t in text.splitlines(keepends=True) if not t.startswith("start."))
+    longer = text.replace("epochs = ", "epochs = 1")
+    for name, said in (("whole", text), ("fewer", fewer), ("longer", longer)):
+        folder = root / "records" / name
+        shutil.copytree(RECORDS / "fast95-seed-cpu", folder)
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps(summary | {"resolved": f"{name}.toml"}))
+        (root / "records" / RECIPES / f"{name}.toml").write_text(said)
+    found = {tuple(r.record.name for r in p.runs): p.today for p in pools(all_records(root / "records"))}
+    assert found == {("fewer", "whole"): True, ("longer",): False}
+
+
 def test_runs_keep_accuracies_and_the_seconds_of_those_that_were_timed(root, tmp_path, trained):
     other = tmp_path / "other"
     assert run_main(("train", *TINY, "--seed", "1", "--out", other)) == 0

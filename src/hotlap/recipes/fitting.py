@@ -1,8 +1,8 @@
 """A recipe fitted to data that nobody has tuned one for: by rules, from the `DataSpec` alone.
 
-It starts from `fast94-amx`, whose net, optimizer and schedule hold over a wide range, and sets what depends
-on the images' size, their number, their channels and their classes. `hotlap recipes show --data SRC` prints
-what came of it and why.
+It starts from `fast94-uniform`, whose net, optimizer and schedule hold over a wide range, and sets what
+depends on the images' size, their number, their channels and their classes. `hotlap recipes show --data SRC`
+prints what came of it and why.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 
 from hotlap.plan import Trick
 from hotlap.plan.recipe import Recipe, Set
-from hotlap.recipes.fast import FAST94_AMX
+from hotlap.recipes.fast import FAST94_UNIFORM
 from hotlap.spec import DataSpec
 from hotlap.tricks.label_smoothing import LabelSmoothing
 from hotlap.tricks.patch_whitening import PatchWhitening
 from hotlap.tricks.translate import Translate
 
 NAME = "fitted"
-PIXELS = 400_000 * 32 * 32  # that the net should see, over all epochs: as many as fast94-amx on CIFAR-10
+PIXELS = 400_000 * 32 * 32  # that the net should see, over all epochs: as many as fast94-uniform on CIFAR-10
 EPOCHS = (8, 100)  # the fewest and the most that this comes to
 BATCHES = (32, 768)
 STEPS_AN_EPOCH = 50
@@ -86,11 +86,11 @@ def fitted(spec: DataSpec) -> Fitted:
         reasons.append("one channel: no colour to change, brightness and contrast are")
     smoothing = 0.09 if spec.classes >= 10 else 0.05
     steps.append(LabelSmoothing(smoothing))
-    whitening = next(t for t in FAST94_AMX.tricks if isinstance(t, PatchWhitening))
+    whitening = next(t for t in FAST94_UNIFORM.tricks if isinstance(t, PatchWhitening))
     if whitening.images > count:
         reasons.append(f"whitening from all {count:,} images")
-    made = FAST94_AMX.then(
-        NAME, *steps, without=without, summary="fitted to the data by rules, from fast94-amx"
+    made = FAST94_UNIFORM.then(
+        NAME, *steps, without=without, summary="fitted to the data by rules, from fast94-uniform"
     )
     return Fitted(replace(made, data=""), tuple(reasons))
 
