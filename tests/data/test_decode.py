@@ -472,6 +472,49 @@ def test_a_large_file_that_is_no_image_is_not_read(tmp_path, monkeypatch):
     assert "over the limit" in unreadable(io.BytesIO(ODD["jpeg"][0]))
 
 
+def test_a_large_file_is_read_from_its_first_byte(tmp_path):
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (700, 600, 3), np.uint8
+    )  # over 1 MiB, whose head is tried first
+    path = tmp_path / "large.bmp"
+    path.write_bytes(encoded(pixels, "BMP"))
+    assert path.stat().st_size > module.HEAD_BYTES << 8
+    assert np.array_equal(decode(path).pixels, pixels)
+
+
+def test_of_an_open_file_no_more_is_read_than_an_image_may_have():
+    class Endless(io.RawIOBase):
+        def read(self, size=-1):
+            assert 0 <= size <= module.MAX_BYTES + 1
+            return ODD["jpeg"][0]
+
+    assert decode(Endless()).pixels.size
+
+
+def test_an_image_says_of_what_format_it_was():
+    for kind in ("PNG", "JPEG", "WebP", "GIF", "BMP", "TIFF", "PPM"):
+        assert decode(encoded(halves(), kind)).kind == kind
+
+
+def test_gray_with_alpha_is_gray_in_any_format():
+    light = Image.merge("LA", (Image.new("L", (4, 4), 90), Image.new("L", (4, 4), 128)))
+    for kind in ("PNG", "TIFF"):
+        assert decode(encoded(light, kind), channels=None).pixels.shape == (4, 4, 1)
+
+
+def test_a_side_may_be_as_long_as_is_said():
+    assert (
+        decode(encoded(np.zeros((1, module.MAX_SIDE, 3), np.uint8), "PNG")).pixels.shape[1] == module.MAX_SIDE
+    )
+
+
+def test_warnings_that_someone_resets_meanwhile_stay_reset():
+    with warnings.catch_warnings():
+        with module._Quiet():
+            warnings.resetwarnings()
+        assert module._IGNORED not in warnings.filters
+
+
 # --- refused ------------------------------------------------------------------------------------------------
 
 SAMPLE = encoded(halves(), "PNG")
