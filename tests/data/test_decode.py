@@ -16,6 +16,7 @@ import time
 import warnings
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import image_files as files
 import numpy as np
@@ -25,6 +26,7 @@ from PIL import Image
 
 from hotlap.data import decode as module
 from hotlap.data.decode import MAX_PIXELS, Picture, Unreadable, decode
+from hotlap.data.formats.tiff import check_tiff
 
 CASES = Path(os.environ.get("HOTLAP_CASES") or Path(__file__).parents[2].parent / "shared" / "cases")
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -500,6 +502,29 @@ def test_gray_with_alpha_is_gray_in_any_format():
     light = Image.merge("LA", (Image.new("L", (4, 4), 90), Image.new("L", (4, 4), 128)))
     for kind in ("PNG", "TIFF"):
         assert decode(encoded(light, kind), channels=None).pixels.shape == (4, 4, 1)
+
+
+def test_a_palette_is_gray_only_if_all_of_its_colours_are():
+    image = Image.new("P", (4, 4), 9)
+    grays = [level for i in range(10) for level in (i, i, i)]
+    image.putpalette(grays)
+    assert decode(encoded(image, "PNG"), channels=None).pixels.shape[2] == 1
+    image.putpalette([*grays[:-1], 200])
+    assert decode(encoded(image, "PNG"), channels=None).pixels.shape[2] == 3
+
+
+def test_numbers_may_be_as_small_and_as_large_as_is_said():
+    floats = encoded(halves(0.0, 1.0, np.float32), "TIFF")
+    integers = tiff(halves(0, 0xFFFF, np.int32), 1, form=2)
+    for data in (floats, integers):
+        assert seen(decode(data)) == (BLACK, WHITE)
+
+
+def test_tiles_beyond_the_end_are_told_and_one_bit_needs_no_depth():
+    tiled = SimpleNamespace(tag_v2={324: (8, 40), 325: (32, 32)})
+    assert check_tiff(tiled, 72) == 8
+    with pytest.raises(Unreadable, match="truncated"):
+        check_tiff(tiled, 71)
 
 
 def test_a_side_may_be_as_long_as_is_said():

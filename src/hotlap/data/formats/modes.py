@@ -91,9 +91,7 @@ def with_alpha(plain: Any, alpha: Any) -> Any:
 
 
 def gray_palette(image: Any) -> bool:
-    colours = np.frombuffer(image.palette.palette, np.uint8) if image.palette.rawmode == "RGB" else None
-    if colours is None:
-        colours = np.asarray(image.getpalette() or [], np.uint8)
+    colours = np.asarray(image.getpalette() or [], np.uint8)
     triples = colours[: len(colours) // 3 * 3].reshape(-1, 3)
     return bool((triples == triples[:, :1]).all())
 

@@ -15,7 +15,7 @@ class Unreadable(Exception):
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason, detail)  # both, or it would not come back from another process
+        super().__init__(reason)
         self.reason = reason
         self.detail = detail
 
