@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 WIDTH = 240  # characters up to which a row stays on its line
-FILL = 110  # characters of a line of numbers
+FILL = 200  # characters of a line of numbers
 DIGITS = 8  # of a number: what is subtracted or divided from them is still good to five
 
 
