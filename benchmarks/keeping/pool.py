@@ -89,10 +89,11 @@ def pools(records: Sequence[Record]) -> list[Pool]:
 
     def pool(record: Record, name: str, text: str, file: str, how: str, target: float | None) -> Pool:
         where = processor(record["machine"])
-        known = today(name, text) if file else name
+        known = today(name, text) if file else None
         key = (known or essence(text), record["data"], where, how)
         if key not in found:
-            found[key] = Pool(known or name, known is not None, file, record["data"], where, how, target)
+            now = known is not None or not file
+            found[key] = Pool(known or name, now, file, record["data"], where, how, target)
         return found[key]
 
     for record in records:

@@ -475,9 +475,8 @@ def test_a_large_file_that_is_no_image_is_not_read(tmp_path, monkeypatch):
 
 
 def test_a_large_file_is_read_from_its_first_byte(tmp_path):
-    pixels = np.random.default_rng(0).integers(
-        0, 256, (700, 600, 3), np.uint8
-    )  # over 1 MiB, whose head is tried first
+    """Of files over 1 MiB the head is tried first."""
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 600, 3), np.uint8)
     path = tmp_path / "large.bmp"
     path.write_bytes(encoded(pixels, "BMP"))
     assert path.stat().st_size > module.HEAD_BYTES << 8
@@ -528,9 +527,8 @@ def test_tiles_beyond_the_end_are_told_and_one_bit_needs_no_depth():
 
 
 def test_a_side_may_be_as_long_as_is_said():
-    assert (
-        decode(encoded(np.zeros((1, module.MAX_SIDE, 3), np.uint8), "PNG")).pixels.shape[1] == module.MAX_SIDE
-    )
+    longest = np.zeros((1, module.MAX_SIDE, 3), np.uint8)
+    assert decode(encoded(longest, "PNG")).pixels.shape == longest.shape
 
 
 def test_warnings_that_someone_resets_meanwhile_stay_reset():

@@ -112,6 +112,20 @@ def test_a_text_from_before_a_key_was_there_counts_for_todays_recipe(root):
     assert found == {("fewer", "whole"): True, ("longer",): False}
 
 
+def test_peers_of_one_name_and_other_commands_stay_apart(root):
+    (root / "records").mkdir()
+    shutil.copytree(RECORDS / RECIPES, root / "records" / RECIPES)
+    for name, more in (("a", ""), ("b", ""), ("c", " --epochs 4")):
+        folder = root / "records" / name
+        shutil.copytree(RECORDS / "fast94-pairs-cpu", folder)
+        text = (folder / "summary.json").read_text()
+        (folder / "summary.json").write_text(
+            text.replace("muon_port.py --seed", f"muon_port.py{more} --seed")
+        )
+    found = [[r.name for r in p.records] for p in pools(all_records(root / "records")) if not p.recipe]
+    assert found == [["a", "b"], ["c"]]
+
+
 def test_runs_keep_accuracies_and_the_seconds_of_those_that_were_timed(root, tmp_path, trained):
     other = tmp_path / "other"
     assert run_main(("train", *TINY, "--seed", "1", "--out", other)) == 0
